@@ -1,0 +1,55 @@
+"""Parameters of an SMPL-X body over a track."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class BodyTrack:
+    """One person's SMPL-X parameters over F frames: one shape, a pose a frame. Rotations are axis-angle, radians.
+
+    Frames in which the person is absent or the fit failed hold NaN parameters unless ``valid``.
+
+    Attributes:
+        frames: (F,) int64 absolute frame numbers.
+        betas: (10,) float32 shape.
+        global_orient: (F, 3) float32.
+        body_pose: (F, 63) float32, 21 joints.
+        left_hand_pose, right_hand_pose: (F, 45) float32, full axis-angle (no PCA).
+        jaw_pose: (F, 3) float32.
+        expression: (F, 10) float32.
+        transl: (F, 3) float32 metres.
+        valid: (F,) bool.
+        reason: (F,) int8, an index into ``REASONS``.
+        fit_error_m: (F,) float32 median distance between model joints and triangulated joints, metres.
+    """
+
+    FIELDS = (
+        "frames betas global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl valid reason "
+        "fit_error_m"
+    ).split()
+    REASONS = ("", "absent", "too few joints", "large residual", "implausible shape", "implausible speed")
+
+    frames: np.ndarray
+    betas: np.ndarray
+    global_orient: np.ndarray
+    body_pose: np.ndarray
+    left_hand_pose: np.ndarray
+    right_hand_pose: np.ndarray
+    jaw_pose: np.ndarray
+    expression: np.ndarray
+    transl: np.ndarray
+    valid: np.ndarray
+    reason: np.ndarray
+    fit_error_m: np.ndarray
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return {f: np.asarray(getattr(self, f)) for f in self.FIELDS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> BodyTrack:
+        return cls(*(arrays[f] for f in cls.FIELDS))
