@@ -1,0 +1,318 @@
+"""glTF 2.0 binary files: still meshes, and people as skinned meshes that move.
+
+All are in metres with +y up, as the format demands; ``asset.extras.y_up_from_world`` (row-major) is the rotation from
+the world of the calibration. The container is written here directly, so that other libraries stay independent readers.
+
+A moving person is a tree: node ``person_0`` (never moved), below it the joints, and beside it the skinned mesh
+``person_0_body``, whose own transform the format ignores. Where a person is absent, ``person_0`` is scaled to zero by a
+stepped channel: the way to hide a mesh that the specification names (glTF 2.0, 3.5.3), since a skin vanishes when all
+its joints have no size. Files hold four influences a vertex, the most that every viewer reads; see ``cut_weights``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.meshes.colours import linear
+from pipeline.meshes.geometry import check_mesh, vertex_normals, y_up_from_world
+
+INFLUENCES = 4
+_COMPONENTS = {"u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
+_SHAPES = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
+_VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
+
+
+@dataclass(frozen=True)
+class StillMesh:
+    """A named mesh: vertices (V, 3) world metres, faces (F, 3), sRGB colour, normals (V, 3) or None for smooth ones."""
+
+    name: str
+    vertices: np.ndarray
+    faces: np.ndarray
+    colour: tuple[int, int, int]
+    normals: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class SkinnedPerson:
+    """A person of fixed topology over time.
+
+    Attributes:
+        name: of the node, for example person_0.
+        vertices: (V, 3) metres in the rest pose.
+        faces: (F, 3).
+        weights: (V, J) skinning weights, rows sum to 1.
+        joints: (J, 3) metres in the rest pose; joint 0 is the root.
+        parents: (J,) int, -1 for the root; a parent comes before its children.
+        joint_names: J names.
+        frames: (N,) int ascending: the frames in which the person is present.
+        rotations: (N, J, 3) axis-angle to the parent, radians; of the root to the world.
+        root_positions: (N, 3) where the root joint is in the world, metres.
+        colour: sRGB 0-255.
+    """
+
+    name: str
+    vertices: np.ndarray
+    faces: np.ndarray
+    weights: np.ndarray
+    joints: np.ndarray
+    parents: np.ndarray
+    joint_names: Sequence[str]
+    frames: np.ndarray
+    rotations: np.ndarray
+    root_positions: np.ndarray
+    colour: tuple[int, int, int]
+
+
+def glb_meshes(meshes: Sequence[StillMesh], up: np.ndarray) -> bytes:
+    """A GLB of still meshes, one node each.
+
+    Args:
+        meshes: in world metres.
+        up: (3,) of the rig; the meshes are turned so that it becomes +y.
+
+    Raises:
+        ValueError: see ``check_mesh``.
+    """
+    turn = y_up_from_world(up)
+    glb = _Glb({"y_up_from_world": turn.ravel().tolist()})
+    for mesh in meshes:
+        vertices, faces = check_mesh(mesh.vertices, mesh.faces)
+        normals = vertex_normals(vertices, faces) if mesh.normals is None else mesh.normals
+        attributes = {"POSITION": glb.vertices(vertices @ turn.T), "NORMAL": glb.vertices(normals @ turn.T)}
+        index = glb.mesh(mesh.name, attributes, faces, mesh.colour)
+        glb.roots.append(glb.add("nodes", {"name": mesh.name, "mesh": index}))
+    return glb.to_bytes()
+
+
+def glb_skinned(people: Sequence[SkinnedPerson], up: np.ndarray, fps: float, span: tuple[int, int]) -> bytes:
+    """One animated GLB of a session, named ``session``; second 0 is the first frame.
+
+    Before the animation plays, a person stands as in their first frame. Pose-dependent shape changes and facial
+    expressions are not part of the file.
+
+    Args:
+        people: who is in it; those without a frame are left out.
+        up: (3,) of the rig.
+        fps: frame numbers a second.
+        span: first and last frame number of the session.
+
+    Raises:
+        ValueError: see ``check_mesh``; values that are not finite; frames outside the span or not ascending.
+    """
+    turn = y_up_from_world(up)
+    extras = {"y_up_from_world": turn.ravel().tolist(), "fps": float(fps), "first_frame": int(span[0])}
+    glb = _Glb(extras)
+    animation = _Animation(glb, float(fps), span)
+    for person in people:
+        if len(person.frames):
+            _add_person(glb, animation, person, turn)
+    if animation.channels:
+        glb.add("animations", {"name": "session", "channels": animation.channels, "samplers": animation.samplers})
+    return glb.to_bytes()
+
+
+def cut_weights(weights: np.ndarray, influences: int = INFLUENCES) -> tuple[np.ndarray, np.ndarray]:
+    """The strongest influences of each vertex, renormalised.
+
+    Args:
+        weights: (V, J), rows sum to 1.
+        influences: how many to keep.
+
+    Returns:
+        joint numbers (V, influences) uint8 or uint16, 0 where the weight is 0; weights (V, influences) float32.
+    """
+    weights = np.asarray(weights, np.float64)
+    if weights.shape[1] < influences:
+        weights = np.pad(weights, ((0, 0), (0, influences - weights.shape[1])))
+    index = np.argsort(-weights, axis=1, kind="stable")[:, :influences]
+    kept = np.take_along_axis(weights, index, 1)
+    kept = (kept / kept.sum(1, keepdims=True)).astype(np.float32)
+    return np.where(kept > 0, index, 0).astype(np.uint8 if weights.shape[1] <= 256 else np.uint16), kept
+
+
+def quaternions(axis_angle: np.ndarray) -> np.ndarray:
+    """Axis-angle (..., 3) radians to unit quaternions (..., 4) x, y, z, w, float64."""
+    axis_angle = np.asarray(axis_angle, np.float64)
+    angle = np.linalg.norm(axis_angle, axis=-1, keepdims=True)
+    return np.concatenate([axis_angle * 0.5 * np.sinc(angle / (2 * np.pi)), np.cos(angle / 2)], -1)
+
+
+def quaternion_of_matrix(matrix: np.ndarray) -> np.ndarray:
+    """A rotation matrix (3, 3) to a unit quaternion (4,) x, y, z, w."""
+    m = np.asarray(matrix, np.float64)
+    # The largest of the four is found first; the others follow from it without cancellation (Shepperd 1978).
+    squares = np.array([*(1 + 2 * np.diag(m) - np.trace(m)), 1 + np.trace(m)])
+    i = int(squares.argmax())
+    if i == 3:
+        q = np.array([m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], squares[3]])
+    else:
+        j, k = (i + 1) % 3, (i + 2) % 3
+        q = np.zeros(4)
+        q[[i, j, k, 3]] = squares[i], m[j, i] + m[i, j], m[k, i] + m[i, k], m[k, j] - m[j, k]
+    return q / np.linalg.norm(q)
+
+
+def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Quaternion product (..., 4): first ``b``, then ``a``."""
+    av, aw, bv, bw = a[..., :3], a[..., 3:], b[..., :3], b[..., 3:]
+    return np.concatenate([aw * bv + bw * av + np.cross(av, bv), aw * bw - (av * bv).sum(-1, keepdims=True)], -1)
+
+
+def _add_person(glb: _Glb, animation: _Animation, person: SkinnedPerson, turn: np.ndarray) -> None:
+    vertices, faces = check_mesh(person.vertices, person.faces)
+    joints = np.asarray(person.joints, np.float64)
+    turns = quaternions(person.rotations)
+    turns[:, 0] = multiply(quaternion_of_matrix(turn), turns[:, 0])
+    # q and -q are the same rotation, but a viewer that blends them naively turns the long way round.
+    flips = np.sign((turns[1:] * turns[:-1]).sum(-1, keepdims=True))
+    turns[1:] *= np.cumprod(np.where(flips == 0, 1, flips), axis=0)
+    positions = np.asarray(person.root_positions, np.float64) @ turn.T
+    if not (np.isfinite(turns).all() and np.isfinite(positions).all() and np.isfinite(joints).all()):
+        raise ValueError(f"{person.name} has poses or joints that are not finite")
+
+    nodes = [
+        glb.add("nodes", {"name": f"{person.name}_{name}", "rotation": turns[0, j].tolist()})
+        for j, name in enumerate(person.joint_names)
+    ]
+    for j, parent in enumerate(person.parents):
+        offset = positions[0] if parent < 0 else joints[j] - joints[parent]
+        glb.json["nodes"][nodes[j]]["translation"] = offset.tolist()
+        if parent >= 0:
+            glb.json["nodes"][nodes[parent]].setdefault("children", []).append(nodes[j])
+
+    index, weights = cut_weights(person.weights)
+    attributes = {
+        "POSITION": glb.vertices(vertices),
+        "NORMAL": glb.vertices(vertex_normals(vertices, faces)),
+        "JOINTS_0": glb.accessor(index, _VERTICES),
+        "WEIGHTS_0": glb.vertices(weights),
+    }
+    inverse_binds = np.tile(np.eye(4), (len(joints), 1, 1))
+    inverse_binds[:, 3, :3] = -joints  # matrices are stored column by column
+    mesh = glb.mesh(f"{person.name}_body", attributes, faces, person.colour)
+    skin = glb.add(
+        "skins",
+        {"name": person.name, "joints": nodes, "inverseBindMatrices": glb.accessor(inverse_binds.astype(np.float32))},
+    )
+    root = glb.add("nodes", {"name": person.name, "children": [nodes[0]]})
+    glb.roots += [root, glb.add("nodes", {"name": f"{person.name}_body", "mesh": mesh, "skin": skin})]
+    animation.add(root, nodes, person.frames, turns, positions)
+
+
+@dataclass
+class _Animation:
+    """Channels and samplers of the one animation of a file."""
+
+    glb: _Glb
+    fps: float
+    span: tuple[int, int]
+    channels: list[dict] = field(default_factory=list)
+    samplers: list[dict] = field(default_factory=list)
+
+    def add(
+        self, root: int, nodes: list[int], frames: np.ndarray, turns: np.ndarray, positions: np.ndarray
+    ) -> None:
+        frames = np.asarray(frames, np.int64)
+        if (np.diff(frames) <= 0).any() or frames[0] < self.span[0] or frames[-1] > self.span[1]:
+            raise ValueError(f"frames {frames[0]} to {frames[-1]} are not ascending within {self.span}")
+        keys = self._keys(frames)
+        self._channel(nodes[0], "translation", keys, positions)
+        for j, node in enumerate(nodes):
+            self._channel(node, "rotation", keys, turns[:, j])
+        changes, visible = _visibility(frames, self.span)
+        if not visible.all():
+            self._channel(root, "scale", self._keys(changes), np.repeat(visible[:, None], 3, 1), "STEP")
+
+    def _keys(self, frames: np.ndarray) -> int:
+        return self.glb.accessor(((frames - self.span[0]) / self.fps).astype(np.float32), bounds=True)
+
+    def _channel(self, node: int, path: str, keys: int, values: np.ndarray, between: str = "LINEAR") -> None:
+        output = self.glb.accessor(np.asarray(values, np.float32))
+        self.channels.append({"sampler": len(self.samplers), "target": {"node": node, "path": path}})
+        self.samplers.append({"input": keys, "output": output, "interpolation": between})
+
+
+def _visibility(frames: np.ndarray, span: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (K,) at which a person appears, goes, or the session begins, and 1 or 0 (K,) from there on.
+
+    A gap in the middle of a session that takes every n-th frame is n frames, so gaps are those longer than the
+    commonest distance.
+    """
+    step = int(np.bincount(np.diff(frames)).argmax()) if len(frames) > 1 else 1
+    begins = np.concatenate([frames[:1], frames[1:][np.diff(frames) > step]])
+    ends = np.concatenate([frames[:-1][np.diff(frames) > step], frames[-1:]]) + step
+    states = {span[0]: 0.0} | {int(f): 0.0 for f in ends if f <= span[1]} | {int(f): 1.0 for f in begins}
+    changes = np.array(sorted(states))
+    return changes, np.array([states[f] for f in changes.tolist()])
+
+
+class _Glb:
+    """A file in the making: its JSON, its buffer, and accessors that are shared where their content is equal."""
+
+    def __init__(self, extras: dict[str, Any]) -> None:
+        asset = {"version": "2.0", "generator": "Troupe", "extras": {"unit": "metre", "up": "+y"} | extras}
+        self.json: dict[str, Any] = {"asset": asset}
+        self.roots: list[int] = []
+        self._parts: list[bytes] = []
+        self._length = 0
+        self._known: dict[bytes, int] = {}
+
+    def add(self, kind: str, item: dict) -> int:
+        items = self.json.setdefault(kind, [])
+        items.append(item)
+        return len(items) - 1
+
+    def vertices(self, values: np.ndarray) -> int:
+        """An accessor of float vertex attributes."""
+        return self.accessor(np.asarray(values, np.float32), _VERTICES, bounds=True)
+
+    def accessor(self, array: np.ndarray, target: int | None = None, *, bounds: bool = False) -> int:
+        array = np.ascontiguousarray(array)
+        data = array.tobytes()
+        digest = hashlib.sha256(repr((array.shape, array.dtype.str, target, bounds)).encode() + data).digest()
+        if digest in self._known:
+            return self._known[digest]
+        view = {"buffer": 0, "byteOffset": self._length, "byteLength": len(data)}
+        self._parts.append(data + b"\0" * (-len(data) % 4))
+        self._length += len(self._parts[-1])
+        accessor = {
+            "bufferView": self.add("bufferViews", view | ({} if target is None else {"target": target})),
+            "componentType": _COMPONENTS[array.dtype.str[1:]],
+            "count": len(array),
+            "type": _SHAPES[array.shape[1:]],
+        }
+        if bounds:
+            accessor |= {"min": np.atleast_1d(array.min(0)).tolist(), "max": np.atleast_1d(array.max(0)).tolist()}
+        self._known[digest] = self.add("accessors", accessor)
+        return self._known[digest]
+
+    def mesh(self, name: str, attributes: dict[str, int], faces: np.ndarray, colour: tuple[int, int, int]) -> int:
+        if not len(faces):
+            raise ValueError(f"{name} has no faces")
+        kind = np.uint16 if faces.max() < 0xFFFF else np.uint32  # 65535 itself is reserved
+        surface = {"baseColorFactor": [*linear(colour).tolist(), 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.75}
+        primitive = {
+            "attributes": attributes,
+            "indices": self.accessor(faces.astype(kind).ravel(), _INDICES),
+            "material": self.add("materials", {"name": name, "pbrMetallicRoughness": surface}),
+        }
+        return self.add("meshes", {"name": name, "primitives": [primitive]})
+
+    def to_bytes(self) -> bytes:
+        content = self.json | {"scene": 0, "scenes": [{"nodes": self.roots} if self.roots else {}]}
+        if self._length:
+            content["buffers"] = [{"byteLength": self._length}]
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+        text += b" " * (-len(text) % 4)
+        chunks = [struct.pack("<I4s", len(text), b"JSON"), text]
+        if self._length:
+            chunks += [struct.pack("<I4s", self._length, b"BIN\0"), *self._parts]
+        return struct.pack("<4sII", b"glTF", 2, 12 + sum(map(len, chunks))) + b"".join(chunks)
