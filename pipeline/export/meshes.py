@@ -1,0 +1,118 @@
+"""A file a person and frame, and one of everybody: ``meshes/person_<id>/frame_<n>`` and ``meshes/scene/frame_<n>``.
+
+PLY and OBJ are in world metres with the axes of the calibration, GLB in metres with +y up, as that format demands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.body.parameters import BodyTrack
+from pipeline.export.bodies import posed_vertices
+from pipeline.export.people import on_timeline
+from pipeline.files import write_atomic
+from pipeline.meshes.colours import person_colour
+from pipeline.meshes.geometry import vertex_normals
+from pipeline.meshes.glb import StillMesh, glb_meshes
+from pipeline.meshes.obj import obj_text
+from pipeline.meshes.ply import ply_bytes
+
+if TYPE_CHECKING:
+    from nets.body import BodyModel
+
+FORMATS = ("ply", "obj", "glb")
+Mesh = tuple[np.ndarray, np.ndarray]
+"""vertices (V, 3) world metres and faces (F, 3)."""
+
+
+def frame_name(frame: int) -> str:
+    """``frame_000123``: the frame number in the source videos, six digits or more."""
+    return f"frame_{frame:06d}"
+
+
+def write_frame_meshes(
+    folder: Path, frame: int, people: Mapping[int, Mesh], formats: Sequence[str], up: np.ndarray
+) -> list[Path]:
+    """Write each person of a frame and the scene of all of them; a frame without anybody writes nothing.
+
+    Args:
+        folder: ``export/meshes``.
+        frame: number in the source videos.
+        people: meshes by person id.
+        formats: of ``FORMATS``.
+        up: (3,) of the rig.
+
+    Returns:
+        the files written.
+
+    Raises:
+        ValueError: an unknown format, or a mesh that ``check_mesh`` refuses.
+        OSError: a full or read-only disk.
+    """
+    if unknown := set(formats) - set(FORMATS):
+        raise ValueError(f"unknown mesh formats {sorted(unknown)}, known are {', '.join(FORMATS)}")
+    stills = [
+        StillMesh(f"person_{i}", vertices, faces, person_colour(i), vertex_normals(vertices, faces))
+        for i, (vertices, faces) in sorted(people.items())
+    ]
+    written = []
+    for name, meshes in [*((s.name, [s]) for s in stills), *([("scene", stills)] if stills else [])]:
+        for kind in formats:
+            path = folder / name / f"{frame_name(frame)}.{kind}"
+            write_atomic(path, _encode(kind, meshes, up, frame))
+            written.append(path)
+    return written
+
+
+def write_body_meshes(
+    folder: Path,
+    model: BodyModel,
+    bodies: Mapping[int, BodyTrack],
+    frames: np.ndarray,
+    formats: Sequence[str],
+    up: np.ndarray,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> int:
+    """``write_frame_meshes`` of the posed bodies in ``frames``; returns how many files were written."""
+    count = 0
+    for done, (frame, people) in enumerate(body_meshes(model, bodies, frames), 1):
+        count += len(write_frame_meshes(folder, frame, people, formats, up))
+        if progress:
+            progress(done / len(frames))
+    return count
+
+
+def body_meshes(
+    model: BodyModel, bodies: Mapping[int, BodyTrack], frames: np.ndarray, batch: int = 32
+) -> Iterator[tuple[int, dict[int, Mesh]]]:
+    """Posed bodies by person id for each of ``frames`` (ascending), a batch of frames in memory at a time."""
+    faces = model.faces.cpu().numpy()
+    for start in range(0, len(frames), batch):
+        part = np.asarray(frames[start : start + batch], np.int64)
+        people: list[dict[int, Mesh]] = [{} for _ in part]
+        for person, body in sorted(bodies.items()):
+            places, rows = on_timeline(part, body.frames)
+            for place, vertices in zip(places, posed_vertices(model, body, rows), strict=True):
+                if np.isfinite(vertices[0, 0]):
+                    people[place][person] = (vertices, faces)
+        yield from zip(part.tolist(), people, strict=True)
+
+
+def _encode(kind: str, meshes: Sequence[StillMesh], up: np.ndarray, frame: int) -> bytes | str:
+    if kind == "glb":
+        return glb_meshes(meshes, up)
+    counts = [len(m.vertices) for m in meshes]
+    vertices, normals = (np.concatenate([getattr(m, k) for m in meshes]) for k in ("vertices", "normals"))
+    faces = np.concatenate([m.faces + s for m, s in zip(meshes, np.cumsum([0, *counts[:-1]]), strict=True)])
+    axes = "axes of the calibration, up is " + " ".join(f"{x:.4g}" for x in np.asarray(up) + 0.0)
+    comments = (axes, f"frame {frame}: {', '.join(m.name for m in meshes)}")
+    if kind == "obj":
+        return obj_text(vertices, faces, normals=normals, name="scene" if len(meshes) > 1 else meshes[0].name,
+                        comments=comments)
+    colours = np.repeat(np.array([m.colour for m in meshes], np.uint8), counts, axis=0)
+    return ply_bytes(vertices, faces, normals=normals, colours=colours, comments=comments)

@@ -1,0 +1,99 @@
+"""``skeletons.npz``: the joints of everybody, world metres.
+
+| array | shape | what |
+|---|---|---|
+| frames | (F,) int64 | frame numbers, ascending |
+| time_s | (F,) float64 | seconds on the session's clock: frame / fps |
+| fps | float64 | |
+| person_ids | (P,) int32 | |
+| joints | (F, P, 19, 3) float32 | metres, world of the calibration; an absent person is NaN |
+| confidence | (F, P, 19) float32 | 0 to 1 as observed; 0 where a joint was filled in or its person is absent |
+| joint_names | (19,) str | |
+| joint_set | str | SKEL-19 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pipeline.association.tracks import Tracks
+from pipeline.export.people import merged_tracks, on_timeline, timeline
+from pipeline.skeletons import SKEL19
+
+JOINT_SET = "SKEL-19"
+Fitted = tuple[np.ndarray, np.ndarray]
+"""frames (N,) and SKEL-19 joints (N, 19, 3) of a fitted body, metres; NaN where the fit is not valid."""
+
+
+def skeleton_arrays(
+    tracks: Sequence[Tracks],
+    fps: float,
+    *,
+    frames: np.ndarray | None = None,
+    fitted: Mapping[int, Fitted] | None = None,
+) -> dict[str, np.ndarray]:
+    """The arrays of ``skeletons.npz``.
+
+    A joint that was triangulated is exported as it is. What a present person lacks comes from the fitted body, or else
+    is carried over time by the neighbouring joint (``fill_joints``). A person also counts as present where only the
+    body was fitted, across a gap in the observations. A joint that the cameras never saw and no body was fitted to
+    stays NaN.
+
+    Args:
+        tracks: one or more people each.
+        fps: frame numbers a second.
+        frames: the session's frames; the union of the tracks' if None.
+        fitted: bodies by person id.
+    """
+    frames = timeline([t.frames for t in tracks], frames)
+    if tracks:
+        merged = merged_tracks(tracks, frames)
+        ids, joints = merged.person_ids, merged.joints.astype(np.float64)
+        observed = np.isfinite(joints).all(-1)
+        confidence = np.where(observed, np.nan_to_num(merged.confidence), 0)
+    else:
+        ids, joints = np.zeros(0, np.int32), np.zeros((len(frames), 0, len(SKEL19), 3))
+        confidence = joints[..., 0]
+    for column, person in enumerate(ids.tolist()):
+        if fitted and person in fitted:
+            rows, part_rows = on_timeline(frames, np.asarray(fitted[person][0]))
+            known = joints[rows, column]
+            joints[rows, column] = np.where(np.isfinite(known), known, np.asarray(fitted[person][1])[part_rows])
+        joints[:, column] = fill_joints(joints[:, column])
+    return {
+        "frames": frames,
+        "time_s": frames / float(fps),
+        "fps": np.float64(fps),
+        "person_ids": ids,
+        "joints": joints.astype(np.float32),
+        "confidence": confidence.astype(np.float32),
+        "joint_names": np.array(SKEL19.joints),
+        "joint_set": np.array(JOINT_SET),
+    }
+
+
+def fill_joints(joints: np.ndarray) -> np.ndarray:
+    """Fill the gaps of one person's SKEL-19 joints (F, 19, 3) in the frames in which any joint is known.
+
+    A missing joint is put where it stood relative to a neighbour along a limb: that offset is interpolated over time,
+    and held before the first and after the last frame in which both were known.
+    """
+    joints = np.array(joints, np.float64)
+    present = np.isfinite(joints).all(-1).any(-1)
+    limbs = np.concatenate([SKEL19.limb_indices, SKEL19.limb_indices[:, ::-1]])
+    rows = np.arange(len(joints))
+    filled = True
+    while filled:
+        filled = False
+        for a, b in limbs:
+            known = np.isfinite(joints[:, [a, b]]).all(-1)
+            gap = present & known[:, 0] & ~known[:, 1]
+            both = known.all(1)
+            if gap.any() and both.any():
+                offset = joints[both, b] - joints[both, a]
+                for axis in range(3):
+                    joints[gap, b, axis] = joints[gap, a, axis] + np.interp(rows[gap], rows[both], offset[:, axis])
+                filled = True
+    return joints

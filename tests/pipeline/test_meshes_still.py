@@ -1,0 +1,90 @@
+"""PLY, OBJ and still GLB files, read back with trimesh."""
+
+import io
+
+import numpy as np
+import pytest
+import trimesh
+
+from pipeline.meshes.geometry import check_mesh, vertex_normals, y_up_from_world
+from pipeline.meshes.glb import StillMesh, glb_meshes
+from pipeline.meshes.obj import obj_text
+from pipeline.meshes.ply import ply_bytes
+
+
+@pytest.fixture(scope="module")
+def ball():
+    mesh = trimesh.creation.icosphere(subdivisions=3, radius=0.5)
+    return np.add(mesh.vertices, (1.0, 2.0, 3.0)), np.asarray(mesh.faces)
+
+
+def read(data, kind, **options):
+    return trimesh.load(io.BytesIO(data), file_type=kind, process=False, **options)
+
+
+def test_smooth_normals_of_a_ball_point_outwards(ball):
+    vertices, faces = ball
+    outwards = (vertices - (1, 2, 3)) / 0.5
+    assert ((vertex_normals(vertices, faces) * outwards).sum(1) > 0.999).all()
+
+
+def test_a_vertex_in_no_face_still_gets_a_unit_normal():
+    normals = vertex_normals(np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 5, 5.0]]), np.array([[0, 1, 2]]))
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(normals[:3], [[0, 0, 1]] * 3, atol=1e-6)
+
+
+def test_ply_round_trip(ball):
+    vertices, faces = ball
+    colours = np.random.default_rng(0).integers(0, 256, (len(vertices), 3), dtype=np.uint8)
+    data = ply_bytes(vertices, faces, colours=colours, comments=["up is 0 0 1", "name\nend_header é"])
+    mesh = read(data, "ply")
+    np.testing.assert_allclose(mesh.vertices, vertices, atol=1e-6)
+    np.testing.assert_array_equal(mesh.faces, faces)
+    np.testing.assert_array_equal(mesh.visual.vertex_colors[:, :3], colours)
+    np.testing.assert_allclose(mesh.vertex_normals, vertex_normals(vertices, faces), atol=1e-5)
+    assert data.count(b"end_header\n") == 1 and b"comment up is 0 0 1\n" in data
+
+
+def test_obj_round_trip(ball):
+    vertices, faces = ball
+    text = obj_text(vertices, faces, name="a person", comments=["two\nlines"])
+    mesh = read(text.encode(), "obj", maintain_order=True)
+    np.testing.assert_allclose(mesh.vertices, vertices, atol=1e-6)
+    np.testing.assert_array_equal(mesh.faces, faces)
+    assert "o a_person\n" in text and "# two lines\n" in text
+
+
+def test_glb_stands_upright_with_a_node_and_a_colour_a_mesh(ball):
+    vertices, faces = ball
+    meshes = [StillMesh("person_0", vertices, faces, (255, 0, 0)), StillMesh("é", vertices + 1, faces, (0, 0, 255))]
+    scene = read(glb_meshes(meshes, np.array([0, 0, 1.0])), "glb")
+    assert set(scene.geometry) == {"person_0", "é"}
+    first = scene.geometry["person_0"]
+    np.testing.assert_allclose(first.vertices, vertices[:, [0, 2, 1]] * (1, 1, -1), atol=1e-6)
+    np.testing.assert_array_equal(first.faces, faces)
+    np.testing.assert_array_equal(first.visual.material.baseColorFactor[:3], [255, 0, 0])
+    assert first.volume > 0  # a mirrored mesh would be inside out
+
+
+@pytest.mark.parametrize("up", [(0, 0, 1), (0, 1, 0), (0, -1, 0), (0, 0, -1), (1, 0, 0), (0.3, -0.9, 0.2)])
+def test_any_up_becomes_plus_y_by_a_proper_rotation(up):
+    turn = y_up_from_world(np.array(up, float))
+    np.testing.assert_allclose(turn @ (np.array(up) / np.linalg.norm(up)), [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(turn) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("vertices", "faces", "problem"),
+    [
+        (np.zeros((3, 2)), np.zeros((1, 3), int), "shape"),
+        (np.zeros((3, 3)), np.zeros((1, 4), int), "shape"),
+        (np.full((3, 3), np.nan), np.array([[0, 1, 2]]), "3 of 3 vertices are not finite"),
+        (np.zeros((3, 3)), np.array([[0, 1, 3]]), "0 to 3 of a mesh of 3"),
+        (np.zeros((3, 3)), np.array([[0, 1, -1]]), "-1 to 1"),
+    ],
+)
+def test_a_broken_mesh_is_refused(vertices, faces, problem):
+    with pytest.raises(ValueError, match=problem):
+        check_mesh(vertices, faces)
