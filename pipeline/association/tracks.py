@@ -42,9 +42,7 @@ class Tracks:
     def person(self, index: int) -> Tracks:
         """The same with the one person at ``index`` (P = 1)."""
         one = slice(index, index + 1)
-        return Tracks(
-            self.frames, self.person_ids[one], *(getattr(self, f)[:, one] for f in self.FIELDS[2:])
-        )
+        return Tracks(self.frames, self.person_ids[one], *(getattr(self, f)[:, one] for f in self.FIELDS[2:]))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {f: np.asarray(getattr(self, f)) for f in self.FIELDS}
