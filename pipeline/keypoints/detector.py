@@ -1,0 +1,85 @@
+"""What a 2D detector is to the rest of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.keypoints.detections import Detections
+
+
+class Detector(Protocol):
+    """Finds people and their joints in the images of one camera.
+
+    ``joint_set`` names a set in ``pipeline.skeletons.SETS``.
+    """
+
+    joint_set: str
+
+    def run(self, frames: Iterable[tuple[int, np.ndarray]], first_kept: int) -> Detections:
+        """People in undistorted RGB images (H, W, 3) uint8, given in order as (frame number, image).
+
+        Frames before ``first_kept`` only warm up the tracking and are left out of the result.
+        """
+        ...
+
+    def in_crops(self, image: np.ndarray, boxes: np.ndarray) -> Detections:
+        """Look again where people should be.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, undistorted.
+            boxes: (N, 4) x0 y0 x1 y1 pixels around the people expected.
+
+        Returns:
+            Detections of one frame (number 0) with one instance a box, in the order of the boxes; ``tracks`` holds the
+            row of the box. A box with nobody in it gives an instance with ``box_scores`` 0 and NaN keypoints.
+        """
+        ...
+
+
+class InstanceList:
+    """Collects instances frame by frame and makes them one ``Detections``."""
+
+    def __init__(self, joint_set: str, joints: int) -> None:
+        self._joint_set, self._joints = joint_set, joints
+        self._frames: list[int] = []
+        self._counts: list[int] = []
+        self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, float, int, bytes | None, np.ndarray]] = []
+
+    def start_frame(self, number: int) -> None:
+        self._frames.append(number)
+        self._counts.append(0)
+
+    def add(
+        self,
+        keypoints: np.ndarray,
+        scores: np.ndarray,
+        box: np.ndarray,
+        box_score: float,
+        track: int = -1,
+        mask: bytes | None = None,
+        mask_box: np.ndarray | None = None,
+    ) -> None:
+        """One person of the frame started last; arrays as in a row of ``Detections``."""
+        box_of_mask = np.zeros(4, np.int32) if mask_box is None else mask_box
+        self._rows.append((keypoints, scores, box, box_score, track, mask, box_of_mask))
+        self._counts[-1] += 1
+
+    def finish(self) -> Detections:
+        n = len(self._rows)
+        columns = list(zip(*self._rows, strict=True)) if n else [()] * 7
+        masks = tuple(m for m in columns[5] if m is not None)
+        return Detections(
+            self._joint_set,
+            np.array(self._frames, np.int64),
+            np.concatenate([[0], np.cumsum(self._counts)]).astype(np.int64),
+            np.array(columns[0], np.float32).reshape(n, self._joints, 2),
+            np.array(columns[1], np.float32).reshape(n, self._joints),
+            np.array(columns[2], np.float32).reshape(n, 4),
+            np.array(columns[3], np.float32),
+            np.array(columns[4], np.int32),
+            masks=masks if len(masks) == n else (),
+            mask_boxes=np.array(columns[6], np.int32).reshape(n, 4) if len(masks) == n else np.zeros((0, 4), np.int32),
+        )

@@ -1,0 +1,105 @@
+"""Person masks: from the network's square to a box of the image, to PNG and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.keypoints.regions import Region, transform
+
+_GREY = (127, 127, 127)
+_COVER_LEVEL = 0.3
+_COVER_GROWTH = 0.03  # of the side of the square
+
+
+@dataclass(frozen=True)
+class Cover:
+    """A person already found, to be painted over so that the networks see who is left.
+
+    Attributes:
+        values: (S, S) uint8, 255 where the person is, a little grown.
+        region: the square that ``values`` fills.
+    """
+
+    values: np.ndarray
+    region: Region
+
+    @classmethod
+    def of(cls, mask: np.ndarray, region: Region) -> Cover:
+        """From a mask (S, S) of probability in ``region``."""
+        width = 2 * round(_COVER_GROWTH * mask.shape[0] / 2) + 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+        return cls(cv2.dilate((mask > _COVER_LEVEL).astype(np.uint8) * 255, kernel), region)
+
+
+def paint_over(crop: np.ndarray, window: Region, covers: Sequence[Cover]) -> np.ndarray:
+    """The crop (S, S, 3) of ``window`` with the covers filled in grey, in place."""
+    for cover in covers:
+        crop[move_mask(cover.values, cover.region, window, crop.shape[0]) > 127] = _GREY
+    return crop
+
+
+def mask_in_box(mask: np.ndarray, region: Region, size: tuple[int, int]) -> tuple[bytes, np.ndarray]:
+    """A mask (S, S) float32 0..1 in ``region`` as the PNG of the upright box around it.
+
+    The PNG keeps the resolution that the network gave; ``read_mask`` resizes it to the box.
+
+    Args:
+        size: (width, height) of the image.
+
+    Returns:
+        PNG bytes of uint8 probability; box (4,) int32 x0 y0 x1 y1 in the image, end exclusive. A mask with nobody in it
+        or outside the image is one black pixel.
+    """
+    cells = mask.shape[0]
+    matrix = region.to_image(cells)
+    rows, columns = np.nonzero(mask > 1 / 255)
+    if len(rows) == 0:
+        return _png(np.zeros((1, 1), np.uint8)), np.array([0, 0, 1, 1], np.int32)
+    corner = np.array([columns.min(), rows.min(), columns.max(), rows.max()]) + np.array([-1, -1, 1, 1])
+    corners = transform(matrix, corner[[[0, 1], [2, 1], [2, 3], [0, 3]]].astype(float))
+    low = np.clip(np.floor(corners.min(0)), 0, np.array(size) - 1).astype(int)
+    high = np.clip(np.ceil(corners.max(0)) + 1, low + 1, size).astype(int)
+    width, height = high - low
+    scale = min(1.0, cells / region.side)
+    out = max(1, round(width * scale)), max(1, round(height * scale))
+    # Pixel centres at integers: PNG pixel p lies at low + (p + 0.5) * box / png - 0.5 in the image.
+    step = np.array([width / out[0], height / out[1]])
+    to_image = np.column_stack([np.diag(step), low + 0.5 * step - 0.5])
+    to_mask = _compose(cv2.invertAffineTransform(matrix), to_image)
+    values = cv2.warpAffine(mask, to_mask, out, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return _png(np.round(values * 255).astype(np.uint8)), np.array([*low, *high], np.int32)
+
+
+def read_mask(png: bytes, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 person probability in the whole image of ``size`` (width, height)."""
+    values = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if values is None:
+        raise ValueError("a person mask is not a PNG file")
+    full = np.zeros((size[1], size[0]), np.uint8)
+    x0, y0, x1, y1 = (int(v) for v in box)
+    full[y0:y1, x0:x1] = cv2.resize(values, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)[
+        : size[1] - y0, : size[0] - x0
+    ]
+    return full
+
+
+def move_mask(mask: np.ndarray, source: Region, target: Region, size: int, flags: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """A mask (S, S) in ``source`` as seen in a crop (size, size) of ``target``; zero beyond its square."""
+    matrix = _compose(cv2.invertAffineTransform(source.to_image(mask.shape[0])), target.to_image(size))
+    return cv2.warpAffine(mask, matrix, (size, size), flags=flags | cv2.WARP_INVERSE_MAP)
+
+
+def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """The (2, 3) affine matrix that applies ``inner`` first."""
+    return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
+
+
+def _png(values: np.ndarray) -> bytes:
+    ok, data = cv2.imencode(".png", values, (cv2.IMWRITE_PNG_COMPRESSION, 3))
+    if not ok:
+        raise ValueError(f"a person mask of shape {values.shape} cannot be encoded")
+    return data.tobytes()
