@@ -1,0 +1,337 @@
+"""The configuration of a session: every field documented beside it, unknown keys refused.
+
+Paths in a configuration are relative to its file. ``load_session`` is the only way in; it raises ``InputError`` with
+the field's name for anything that does not fit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import InputError
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""What a session or a camera may be called: names become paths."""
+
+MAX_CONFIG_BYTES = 1 << 20
+
+CALIBRATION_FORMATS = ("opencv", "easymocap", "panoptic", "qualisys", "pose2sim", "association4d", "colmap")
+
+CalibrationFormat = Literal["opencv", "easymocap", "panoptic", "qualisys", "pose2sim", "association4d", "colmap"]
+
+
+class Section(BaseModel):
+    """A block of the file. Unknown keys are errors; values are never coerced from strings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+def _as_number(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Number = Annotated[float, BeforeValidator(_as_number)]
+
+
+class SyncConfig(Section):
+    """How the cameras' clocks are brought together."""
+
+    method: Literal["none", "offsets", "motion", "audio"] = Field(
+        "none", description="none: frame n is the same instant in every video; offsets: given below; "
+        "motion, audio: estimated from the videos."
+    )
+    offsets: dict[str, Number] = Field(
+        {}, description="Frames by which each camera's video is late, fractions allowed: an event at frame 10 of the "
+        "session is at frame 10 + offset of that video. Cameras not named are at 0. Only with method: offsets."
+    )
+    max_offset_s: Number = Field(10.0, gt=0, description="Largest offset that motion and audio look for, seconds.")
+    min_confidence: Number = Field(
+        0.3, ge=0, le=1, description="Estimated offsets less certain than this (0 to 1) stop the run."
+    )
+
+    @model_validator(mode="after")
+    def _offsets_need_the_method(self) -> SyncConfig:
+        if self.offsets and self.method != "offsets":
+            raise ValueError("offsets are given, so method must be 'offsets'")
+        return self
+
+
+class FramesConfig(Section):
+    """Which frames of the session are processed, in frame numbers of the session's clock."""
+
+    start: int = Field(0, ge=0, description="First frame.")
+    stop: int | None = Field(None, ge=0, description="One past the last frame; null: to the end of the videos.")
+    step: int = Field(1, ge=1, description="Every step-th frame.")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> FramesConfig:
+        if self.stop is not None and self.stop <= self.start:
+            raise ValueError(f"stop {self.stop} is not after start {self.start}: no frame is left")
+        return self
+
+
+class CaptureConfig(Section):
+    """The recordings and their calibration."""
+
+    calibration: str = Field(description="Calibration file or folder.")
+    calibration_format: CalibrationFormat | None = Field(None, description="null: recognised from the content.")
+    units: Literal["m", "cm", "mm"] | None = Field(None, description="Length unit of the file; null: the format's own.")
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = Field(
+        None, description="World axis that points up; null: the format's own."
+    )
+    videos: str | None = Field(None, description="Pattern with {camera}, for example videos/{camera}.mp4.")
+    images: str | None = Field(
+        None, description="Instead of videos: pattern with {camera} and {frame}, for example "
+        "images/{camera}/{frame:06d}.jpg."
+    )
+    cameras: list[str] | None = Field(None, description="Use only these cameras; null: all of the calibration.")
+    fps: Number | None = Field(
+        None, gt=0, description="Frames a second of the session's clock; null: that of the videos. Needed for images."
+    )
+    sync: SyncConfig = Field(SyncConfig(), description="See SyncConfig.")
+    frames: FramesConfig = Field(FramesConfig(), description="See FramesConfig.")
+    undistort: bool = Field(True, description="Remove lens distortion; false: the images are already without it.")
+    storage: Literal["jpeg", "png"] = Field("jpeg", description="Cached frames: jpeg (quality 95) or png (lossless).")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CaptureConfig:
+        if self.videos is not None and self.images is not None:
+            raise ValueError("give videos or images, not both")
+        for field, pattern in (("videos", self.videos), ("images", self.images)):
+            if pattern is not None and "{camera" not in pattern:
+                raise ValueError(f"{field} must hold {{camera}}, got {pattern!r}")
+        if self.images is not None and "{frame" not in self.images:
+            raise ValueError(f"images must hold {{frame}}, got {self.images!r}")
+        if self.images is not None and self.fps is None:
+            raise ValueError("images have no clock of their own: give fps")
+        return self
+
+
+class KeypointsConfig(Section):
+    """2D people in every view."""
+
+    detector: Literal["mediapipe", "onnx", "openpose_json", "coco_json", "association4d_text"] = Field(
+        "mediapipe", description="mediapipe: BlazePose from the MediaPipe package, several people; onnx: your network "
+        "(model); the others read detections made elsewhere (detections)."
+    )
+    detections: str | None = Field(
+        None, description="Folder (or pattern with {camera}) of detections made elsewhere; for the reading detectors."
+    )
+    model: str | None = Field(None, description="ONNX pose network; for detector: onnx.")
+    max_people: int = Field(6, ge=1, le=40, description="Most people looked for in one view.")
+    masks: bool = Field(True, description="Keep the detector's person masks for segmentation.")
+
+    @property
+    def reads_files(self) -> bool:
+        return self.detector.endswith(("_json", "_text"))
+
+    @model_validator(mode="after")
+    def _needs(self) -> KeypointsConfig:
+        if self.reads_files and self.detections is None:
+            raise ValueError(f"detector {self.detector} reads files: give detections")
+        if not self.reads_files and self.detections is not None:
+            raise ValueError(f"detector {self.detector} reads no files: remove detections or choose a reading detector")
+        if (self.detector == "onnx") != (self.model is not None):
+            raise ValueError("model goes with detector: onnx, and only with it")
+        return self
+
+
+class AssociationConfig(Section):
+    """People over views and time."""
+
+    max_people: int | None = Field(None, ge=1, description="Most people in the capture; null: as many as there are.")
+    min_track_frames: int = Field(5, ge=1, description="People seen in fewer frames are left out.")
+    max_ray_distance_m: Number = Field(
+        0.15, gt=0, description="Rays of one joint from two cameras that pass each other farther apart do not match."
+    )
+    volume: list[list[Number]] | None = Field(
+        None, description="Box [[x0, y0, z0], [x1, y1, z1]] in world metres; people outside are left out."
+    )
+
+    @model_validator(mode="after")
+    def _box(self) -> AssociationConfig:
+        v = self.volume
+        if v is not None and not (
+            len(v) == 2 and all(len(c) == 3 for c in v) and all(a < b for a, b in zip(*v, strict=True))
+        ):
+            raise ValueError("volume must be two corners [[x0, y0, z0], [x1, y1, z1]] with each first below the second")
+        return self
+
+
+class BodyConfig(Section):
+    """The body model and its fit."""
+
+    model: str = Field("open", description="open, or the path of a SMPLX_*.npz file.")
+    gender: Literal["neutral", "male", "female"] = Field("neutral", description="Variant of the open model.")
+    max_residual_m: Number = Field(
+        0.15, gt=0, description="A frame whose median joint distance is larger is marked invalid."
+    )
+
+
+class ExportConfig(Section):
+    """What is written under OUTPUT/export."""
+
+    formats: list[Literal["ply", "obj", "glb"]] = Field(
+        ["ply", "glb"], description="Mesh formats a frame; the animated session.glb is always written."
+    )
+    scene: bool = Field(True, description="One mesh of everybody a frame beside one a person.")
+    overlays: bool = Field(True, description="A video a camera with skeletons and bodies drawn over it.")
+    overlay_height: int = Field(720, ge=90, le=4320, description="Height of the overlay videos, pixels.")
+
+
+class ComputeConfig(Section):
+    """How the work is spread. Nothing here enters a cache key."""
+
+    workers: int | Literal["auto"] = Field("auto", description="Processes; auto: by cores and memory.")
+    chunk_frames: int | Literal["auto"] = Field("auto", description="Frames a chunk; auto: by the session's length.")
+    timeout_s: int = Field(0, ge=0, description="Longest time for one part, seconds; 0: no limit.")
+
+    @model_validator(mode="after")
+    def _positive(self) -> ComputeConfig:
+        for field in ("workers", "chunk_frames"):
+            value = getattr(self, field)
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{field} must be at least 1")
+        return self
+
+
+class ReportConfig(Section):
+    """When a session counts as good."""
+
+    max_invalid_share: Number = Field(
+        0.2, ge=0, le=1, description="A run whose share of invalid person-frames is larger exits with 1."
+    )
+
+
+class SessionConfig(Section):
+    """One capture session."""
+
+    session: str = Field(description="Name of the session: letters, digits, _ . and -.")
+    output: str = Field(description="Folder for everything that is made.")
+    capture: CaptureConfig = Field(description="See CaptureConfig.")
+    keypoints: KeypointsConfig = KeypointsConfig()
+    association: AssociationConfig = AssociationConfig()
+    body: BodyConfig = BodyConfig()
+    export: ExportConfig = ExportConfig()
+    compute: ComputeConfig = ComputeConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _has_input(self) -> SessionConfig:
+        if self.capture.videos is None and self.capture.images is None and not self.keypoints.reads_files:
+            raise ValueError("capture.videos: there is no input; give videos or images, or keypoints.detections")
+        return self
+
+
+@dataclass(frozen=True)
+class Session:
+    """A configuration with the place it came from. ``path`` is absolute."""
+
+    config: SessionConfig
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.config.session
+
+    @property
+    def output(self) -> Path:
+        return self.resolve(self.config.output)
+
+    @property
+    def has_images(self) -> bool:
+        return self.config.capture.videos is not None or self.config.capture.images is not None
+
+    def resolve(self, text: str) -> Path:
+        """A path of the configuration, relative to its file."""
+        return (self.path.parent / Path(text).expanduser()).resolve()
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice (plain YAML keeps the last in silence)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key) if isinstance(key, str) else None
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Parse a YAML file safely. Raises ``InputError`` for anything that cannot be read."""
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise InputError(path, "larger than 1 MiB", "Give a configuration file")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(path, "no such file", "Check the path") from None
+    except IsADirectoryError:
+        raise InputError(path, "is a folder", "Name the YAML file in it") from None
+    except UnicodeDecodeError:
+        raise InputError(path, "is not text", "Give a YAML file in UTF-8") from None
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "Check its permissions") from None
+    try:
+        return yaml.load(text, _UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "bad syntax"
+        raise InputError(path, f"not valid YAML{line}: {problem}", "Correct that line") from None
+
+
+def load_session(path: str | Path) -> Session:
+    """Read, check and type a session's configuration.
+
+    Raises:
+        InputError: unreadable file, unknown or misspelt key, wrong type, value out of range, or a name that is
+            not a plain name.
+    """
+    path = Path(path).expanduser().resolve()
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise InputError(path, "is not a session configuration", "See configs/capture.example.yaml")
+    try:
+        config = SessionConfig.model_validate(data)
+    except ValidationError as error:
+        raise _explain(path, error) from None
+    if not NAME.fullmatch(config.session):
+        raise InputError(
+            f"{path}: session", f"{config.session!r} is not a plain name", "Use letters, digits, _ . and - only"
+        )
+    return Session(config, path)
+
+
+def _explain(path: Path, error: ValidationError) -> InputError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(p) for p in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _fields_beside(first["loc"])
+        close = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
+        remedy = f"Did you mean {close[0]}?" if close else f"Known keys here: {', '.join(known)}"
+        return InputError(f"{path}: {where}", "unknown key", remedy)
+    if first["type"] == "missing":
+        return InputError(f"{path}: {where}", "is missing", "Add it; see configs/capture.example.yaml")
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(first.get("input"), dict) else f" (got {first.get('input')!r})"
+    return InputError(f"{path}: {where}" if where else str(path), f"{message}{got}", "Correct this field")
+
+
+def _fields_beside(location: tuple) -> list[str]:
+    model: type[BaseModel] = SessionConfig
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Troupe: several people in 3D from a handful of calibrated cameras. One command, a verb for each thing to do."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+
+OK, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+EXIT_CODES = """\
+exit codes: 0 everything asked for is done; 1 some parts failed or too many frames are invalid, the rest is done;
+2 wrong usage, configuration or input, nothing started; 130 interrupted, run again to resume"""
+
+
+def _frame_range(text: str) -> tuple[int, int]:
+    start, colon, stop = text.partition(":")
+    if not colon or not start.isdigit() or not stop.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no range; write A:B, for example 100:200")
+    if int(stop) <= int(start):
+        raise argparse.ArgumentTypeError(f"{text!r} holds no frame")
+    return int(start), int(stop)
+
+
+def _people(text: str) -> tuple[int, ...]:
+    if not all(p.isdigit() for p in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of ids; write for example 0,1")
+    return tuple(int(p) for p in text.split(","))
+
+
+def _workers(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="run_pipeline.py",
+        description=__doc__,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, text: str, config: str | None = "CONFIG") -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text, epilog=EXIT_CODES,
+                               formatter_class=argparse.RawDescriptionHelpFormatter)
+        if config:
+            sub.add_argument("config", metavar=config, help="session configuration (YAML)")
+        return sub
+
+    run = verb("run", "make everything of one or more sessions that is not made yet", None)
+    run.add_argument("configs", nargs="+", metavar="CONFIG", help="session configuration (YAML)")
+    run.add_argument("--until", metavar="STAGE", help="stop after this stage; what there is by then is exported")
+    run.add_argument("--frames", type=_frame_range, metavar="A:B", help="only chunks that hold these frames")
+    run.add_argument("--people", type=_people, metavar="0,1", help="only these people")
+    run.add_argument("--workers", type=_workers, metavar="N", help="processes; default: compute.workers")
+    run.add_argument("--scheduler-url", metavar="URL", help="a running luigid; default: a scheduler of its own")
+
+    check = verb("check", "look for everything that would break the night, before it; with an estimate")
+    check.add_argument("--verify", action="store_true", help="also rehash every cached artifact")
+
+    status = verb("status", "what is done, running, failed, stale or missing")
+    status.add_argument("--json", action="store_true", help="for programs")
+
+    why = verb("why", "what changed since the artifacts of a stage were made")
+    why.add_argument("stage", metavar="STAGE")
+
+    rerun = verb("rerun", "make a stage again, and what its changed results reach")
+    rerun.add_argument("stage", metavar="STAGE")
+    rerun.add_argument("--frames", type=_frame_range, metavar="A:B")
+    rerun.add_argument("--person", type=int, metavar="N")
+    rerun.add_argument("--camera", metavar="C")
+    rerun.add_argument("--workers", type=_workers, metavar="N")
+
+    inspect = verb("inspect", "what an artifact holds, or a picture of a stage", None)
+    inspect.add_argument("config", metavar="PATH|CONFIG", help="an artifact (.h5), or a session configuration")
+    inspect.add_argument("stage", metavar="STAGE", nargs="?")
+    inspect.add_argument("--frame", type=int, metavar="N")
+    inspect.add_argument("--camera", metavar="C")
+    inspect.add_argument("--person", type=int, metavar="N")
+    inspect.add_argument("--image", metavar="OUT.png", help="draw it instead of listing it")
+
+    verb("report", "write the quality report again from what is cached")
+
+    clean = verb("clean", "remove cached artifacts; exports and inputs stay")
+    clean.add_argument("--stage", metavar="STAGE", help="only this stage")
+    clean.add_argument("--stale", action="store_true", help="only what is stale, damaged or left over")
+    clean.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
+
+    demo = verb("demo", "make a small synthetic capture with known ground truth and run everything on it", None)
+    demo.add_argument("--out", metavar="DIR", default="runs/demo", help="folder for it; default: runs/demo")
+    demo.add_argument("--workers", type=_workers, metavar="N")
+    return top
+
+
+def _terminate(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; the exit code."""
+    options = parser().parse_args(arguments)
+    from pipeline.errors import InputError
+    from tasks import commands
+
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return commands.VERBS[options.verb](options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to resume", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as with `| head`
+        sys.stderr.close()
+        return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The verbs of the command line: each takes parsed options and gives an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.config import Session, load_session
+from pipeline.errors import InputError
+from tasks.graph import Graph
+from tasks.parts import Selection
+from tasks.run import Outcome, run_session
+from tasks.stages import STAGES, stage_named
+
+OK, INCOMPLETE, USAGE = 0, 1, 2
+
+
+def run(options: Namespace) -> int:
+    """Every session in turn; one that fails never stops the others."""
+    sessions = _load_all(options.configs)
+    selection = Selection(frames=options.frames, people=options.people)
+    codes = []
+    for session in sessions:
+        try:
+            codes.append(_run_one(session, options.until, selection, options.workers, options.scheduler_url))
+        except InputError as error:
+            if len(sessions) == 1:
+                raise
+            print(f"error: session {session.name}: {error}", file=sys.stderr)
+            codes.append(USAGE)
+    return OK if not any(codes) else (USAGE if all(c == USAGE for c in codes) else INCOMPLETE)
+
+
+def _load_all(paths: list[str]) -> list[Session]:
+    sessions = [load_session(p) for p in paths]
+    for i, session in enumerate(sessions):
+        for other in sessions[:i]:
+            if other.output == session.output:
+                raise InputError(
+                    f"{session.path}: output", f"is also the output of {other.path}", "Give each session its own folder"
+                )
+    return sessions
+
+
+def _run_one(
+    session: Session,
+    until: str | None,
+    selection: Selection,
+    workers: int | None = None,
+    scheduler_url: str | None = None,
+) -> int:
+    from tasks import check, report
+
+    if until:
+        stage_named(until)
+    started = time.monotonic()
+    if not (session.output / "session.json").exists() or not _has_cache(session):
+        check.refuse_errors(check.findings(session))
+    else:
+        check.refuse_errors(check.cheap_findings(session))
+    outcome = run_session(session, until, selection, workers, scheduler_url)
+    if outcome.made or outcome.failed or not (session.output / "export" / "report.html").exists():
+        report.write(session)
+    return _verdict(session, outcome, time.monotonic() - started)
+
+
+def _has_cache(session: Session) -> bool:
+    return (session.output / "cache" / "frames").exists() or (session.output / "cache" / "keypoints").exists()
+
+
+def _verdict(session: Session, outcome: Outcome, seconds: float) -> int:
+    from tasks import report
+
+    for part, record in sorted(outcome.failed.items()):
+        print(f"failed: {part}: {record.error}", file=sys.stderr)
+        print(f"        log: {session.output / 'logs' / part.stage / (part.name + '.log')}", file=sys.stderr)
+    if outcome.waiting:
+        print(f"not made, because something above failed: {', '.join(map(str, outcome.waiting))}", file=sys.stderr)
+    invalid = report.invalid_share(session)
+    limit = session.config.report.max_invalid_share
+    if invalid > limit:
+        print(f"{invalid:.0%} of person-frames are invalid, more than report.max_invalid_share {limit:.0%}",
+              file=sys.stderr)
+    if not outcome.complete or invalid > limit:
+        return INCOMPLETE
+    made = f"{outcome.made} parts made in {seconds:.1f} s" if outcome.made else "nothing to do, all parts are current"
+    print(f"{session.name}: {made}; results in {session.output / 'export'}")
+    return OK
+
+
+def check_(options: Namespace) -> int:
+    from tasks import check
+
+    return check.command(load_session(options.config), options.verify)
+
+
+def status_(options: Namespace) -> int:
+    from tasks import status
+
+    table = status.table(load_session(options.config))
+    print(json.dumps(table, indent=2) if options.json else status.text(table))
+    return OK
+
+
+def why_(options: Namespace) -> int:
+    from tasks import why
+
+    session, stage = load_session(options.config), stage_named(options.stage)
+    print(why.text(Graph(session), stage))
+    return OK
+
+
+def rerun(options: Namespace) -> int:
+    """Mark the parts as wanted again and run. What is there stays until it is replaced."""
+    session, stage = load_session(options.config), stage_named(options.stage)
+    for option, given, scopes in (
+        ("--frames", options.frames, ("chunk",)),
+        ("--camera", options.camera, ("camera", "chunk")),
+        ("--person", options.person, ("person",)),
+    ):
+        if given is not None and stage.scope not in scopes:
+            raise InputError(option, f"stage {stage.name} has no parts by {option[2:]}", "Leave it out")
+    selection = Selection(
+        frames=options.frames,
+        people=None if options.person is None else (options.person,),
+        cameras=None if options.camera is None else (options.camera,),
+    )
+    graph = Graph(session)
+    parts = [p for p in graph.parts(stage) or [] if selection.matches(p)]
+    if not parts:
+        raise InputError(f"stage {stage.name}", "there is no such part", "See run_pipeline.py status")
+    for part in parts:
+        marker = graph.rerun_marker(part)
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    return _run_one(session, None, Selection(), options.workers)
+
+
+def inspect_(options: Namespace) -> int:
+    from tasks import inspect
+
+    return inspect.command(options)
+
+
+def report_(options: Namespace) -> int:
+    from tasks import report
+
+    session = load_session(options.config)
+    if not (session.output / "session.json").exists():
+        raise InputError(session.output, "nothing has been run here yet", "Run the session first")
+    print(report.write(session))
+    return OK
+
+
+def clean_(options: Namespace) -> int:
+    from tasks import clean
+
+    if options.stage:
+        stage_named(options.stage)
+    return clean.command(load_session(options.config), options.stage, options.stale, options.dry_run)
+
+
+def demo_(options: Namespace) -> int:
+    from tasks import demo
+
+    return demo.command(Path(options.out), options.workers)
+
+
+VERBS: dict[str, Callable[[Namespace], int]] = {
+    "run": run,
+    "check": check_,
+    "status": status_,
+    "why": why_,
+    "rerun": rerun,
+    "inspect": inspect_,
+    "report": report_,
+    "clean": clean_,
+    "demo": demo_,
+}
+
+__all__ = ["STAGES", "VERBS"]

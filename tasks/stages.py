@@ -1,0 +1,153 @@
+"""The one table of stages: what there is, what each reads, and which settings its result depends on.
+
+Everything else reads it: the engine builds from it, keys are made from it, ``status`` and ``why`` print it. The module
+``tasks.<name>`` of a stage holds ``compute(context)`` and, where it has any, ``input_files(session, part)``,
+``weights(session)``, ``parameters(session, part)`` and ``inputs(session)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+from pipeline.errors import InputError
+
+SESSION, CAMERA, CHUNK, PERSON = "session", "camera", "chunk", "person"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of the table.
+
+    Attributes:
+        name: of the stage, its folder in the cache, its module in ``tasks``.
+        revision: raised by hand when the same inputs give another result; enters the key.
+        scope: what one part covers: SESSION, CAMERA, CHUNK (camera and chunk) or PERSON.
+        inputs: stages whose artifacts it reads.
+        settings: configuration fields that its result depends on; they enter the key unless at their default.
+        schema: of its artifacts.
+        purpose: one line for people.
+        tolerant: made from whatever of its inputs there is, once the rest has been tried.
+        modules: files whose code decides its result; guarded by tests/revisions.lock.
+    """
+
+    name: str
+    revision: int
+    scope: str
+    inputs: tuple[str, ...]
+    settings: tuple[str, ...]
+    schema: str
+    purpose: str
+    tolerant: bool = False
+    modules: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> ModuleType:
+        return importlib.import_module(f"tasks.{self.name}")
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "calibration",
+            1,
+            SESSION,
+            (),
+            ("capture.calibration_format", "capture.units", "capture.up", "capture.cameras", "capture.undistort"),
+            "rig",
+            "cameras read, checked and brought into one convention",
+            modules=("tasks/calibration.py", "pipeline/cameras.py"),
+        ),
+        Stage(
+            "timeline",
+            1,
+            SESSION,
+            ("calibration",),
+            ("capture.fps", "capture.frames", "capture.sync", "keypoints.detector"),
+            "timeline",
+            "one clock for all cameras: which source frame is which session frame",
+            modules=("tasks/timeline.py", "pipeline/synchronisation.py"),
+        ),
+        Stage(
+            "frames",
+            1,
+            CAMERA,
+            ("calibration", "timeline"),
+            ("capture.storage",),
+            "frames",
+            "images extracted, undistorted and stored",
+            modules=("tasks/frames.py", "pipeline/frames.py", "pipeline/images.py", "pipeline/cameras.py"),
+        ),
+        Stage(
+            "keypoints",
+            1,
+            CHUNK,
+            ("calibration", "timeline", "frames"),
+            ("keypoints.detector", "keypoints.max_people", "keypoints.masks"),
+            "detections",
+            "2D people in every view",
+            modules=("tasks/keypoints.py", "pipeline/keypoints/*.py"),
+        ),
+        Stage(
+            "association",
+            1,
+            SESSION,
+            ("calibration", "timeline", "keypoints"),
+            ("association",),
+            "tracks",
+            "the same person found again over views and time, in 3D",
+            modules=("tasks/association.py", "pipeline/association/*.py", "pipeline/cameras.py"),
+        ),
+        Stage(
+            "identities",
+            1,
+            PERSON,
+            ("association",),
+            (),
+            "tracks",
+            "one person, after the rules of identities.yaml",
+            modules=("tasks/identities.py", "pipeline/association/identities.py"),
+        ),
+        Stage(
+            "bodies",
+            1,
+            PERSON,
+            ("calibration", "timeline", "identities"),
+            ("body.max_residual_m",),
+            "body",
+            "an SMPL-X body fitted to the whole track",
+            modules=("tasks/bodies.py", "pipeline/body/*.py", "nets/body.py", "nets/geometry.py"),
+        ),
+        Stage(
+            "overlays",
+            1,
+            CAMERA,
+            ("calibration", "timeline", "frames", "identities", "bodies"),
+            ("export.overlays", "export.overlay_height"),
+            "manifest",
+            "a video a camera with skeletons and bodies drawn over it",
+            tolerant=True,
+            modules=("tasks/overlays.py", "pipeline/quality/overlay.py"),
+        ),
+        Stage(
+            "export",
+            1,
+            SESSION,
+            ("calibration", "timeline", "identities", "bodies"),
+            ("export.formats", "export.scene"),
+            "manifest",
+            "skeletons, bodies, meshes and the animated scene as files",
+            tolerant=True,
+            modules=("tasks/export.py", "pipeline/export/*.py", "pipeline/meshes/*.py"),
+        ),
+    )
+}
+
+
+def stage_named(name: str) -> Stage:
+    """Raises InputError for a stage that is not in the table."""
+    if name not in STAGES:
+        raise InputError(f"stage {name!r}", "there is no such stage", f"Stages: {', '.join(STAGES)}")
+    return STAGES[name]
