@@ -38,6 +38,7 @@ def _as_number(value: Any) -> Any:
 
 
 Number = Annotated[float, BeforeValidator(_as_number)]
+PositiveNumber = Annotated[float, BeforeValidator(_as_number), Field(gt=0)]
 
 
 class SyncConfig(Section):
@@ -82,9 +83,14 @@ class CaptureConfig(Section):
 
     calibration: str = Field(description="Calibration file or folder.")
     calibration_format: CalibrationFormat | None = Field(None, description="null: recognised from the content.")
-    units: Literal["m", "cm", "mm"] | None = Field(None, description="Length unit of the file; null: the format's own.")
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = Field(
-        None, description="World axis that points up; null: the format's own."
+    units: Literal["m", "cm", "mm", "in", "ft"] | PositiveNumber | None = Field(
+        None, description="Length unit of the file, or metres per unit as a number; null: the format's own."
+    )
+    up: Literal["x", "y", "z", "-x", "-y", "-z", "cameras"] | None = Field(
+        None, description="World axis that points up; cameras: the mean of the images' own up; null: the format's own."
+    )
+    apply_viewrotation: bool = Field(
+        False, description="Qualisys only: the videos were turned upright as the program shows them."
     )
     videos: str | None = Field(None, description="Pattern with {camera}, for example videos/{camera}.mp4.")
     images: str | None = Field(

@@ -1,0 +1,100 @@
+"""Stage: 2D people in one camera, a chunk of frames at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from data.detections.reader import read_detections
+from data.model_files import blazepose_files
+from pipeline.artifacts import Artifact
+from pipeline.config import Session
+from pipeline.keypoints.detections import Detections
+from pipeline.keypoints.detector import Detector
+from tasks.execution import Context
+from tasks.frames import read_image
+from tasks.parts import Part
+from tasks.timeline import detections_path
+
+WARM_UP_FRAMES = 8
+"""Frames before a chunk that only settle the tracking, so that results hardly depend on where chunks begin."""
+
+
+def inputs(session: Session) -> tuple[str, ...]:
+    """Detections made elsewhere need no images."""
+    first = ("calibration", "timeline")
+    return first if session.config.keypoints.reads_files else (*first, "frames")
+
+
+def input_files(session: Session, part: Part) -> dict[str, Path]:
+    keypoints = session.config.keypoints
+    if keypoints.reads_files:
+        return {"detections": detections_path(session, part.camera)}
+    files = dict(zip(("detector", "landmarks"), blazepose_files(), strict=True))
+    if keypoints.detector == "onnx":
+        files["model"] = session.resolve(keypoints.model)
+    return files
+
+
+def compute(context: Context) -> None:
+    timeline = context.input("timeline")
+    frames = timeline["frames"]
+    start, stop = context.part.chunk
+    rows = np.flatnonzero((frames >= start) & (frames < stop))
+    row = timeline.attribute("cameras").index(context.part.camera)
+    if context.session.config.keypoints.reads_files:
+        found = _read(context, frames[rows], timeline["plan"][row][rows])
+    else:
+        found = _detect(context, frames, rows)
+    found = replace(found, time_error_s=timeline["time_error_s"][row][rows])
+    context.writer.put_all(found.to_arrays())
+    context.writer.attribute("joint_set", found.joint_set)
+    counts = np.diff(found.offsets)
+    print(f"{counts.mean() if len(counts) else 0:.2f} people a frame, {np.sum(counts == 0)} frames without anybody")
+
+
+def read_detections_artifact(artifact: Artifact) -> Detections:
+    """The detections that an artifact of this stage holds."""
+    return Detections.from_arrays(artifact.arrays(), artifact.attribute("joint_set"))
+
+
+def _read(context: Context, frames: np.ndarray, plan: np.ndarray) -> Detections:
+    """Given detections are numbered like the source's frames."""
+    session, camera = context.session, context.part.camera
+    from pipeline.cameras import Rig
+
+    rig = Rig.from_arrays(context.input("calibration").arrays())
+    found = read_detections(session.config.keypoints.detector, detections_path(session, camera), rig[camera], plan)
+    return replace(found, frames=frames)
+
+
+def _detect(context: Context, frames: np.ndarray, rows: np.ndarray) -> Detections:
+    images = context.input("frames")
+    detector = detector_of(context.session)
+    first = max(rows[0] - WARM_UP_FRAMES, 0)
+    wanted = np.arange(first, rows[-1] + 1)
+    size = context.rig()[context.part.camera].size
+
+    def supply() -> Iterator[tuple[int, np.ndarray]]:
+        for n, row in enumerate(wanted):
+            image = read_image(images, row)
+            yield int(frames[row]), np.zeros((size[1], size[0], 3), np.uint8) if image is None else image
+            context.progress((n + 1) / len(wanted))
+
+    return detector.run(supply(), int(frames[rows[0]]))
+
+
+def detector_of(session: Session) -> Detector:
+    """The configured detector, loaded."""
+    config = session.config.keypoints
+    from pipeline.keypoints.blazepose import BlazePose, BlazePoseOptions
+
+    blazepose = BlazePose(*blazepose_files(), BlazePoseOptions(max_people=config.max_people, masks=config.masks))
+    if config.detector == "mediapipe":
+        return blazepose
+    from pipeline.keypoints.onnx_pose import OnnxPose
+
+    return OnnxPose(session.resolve(config.model), blazepose)
