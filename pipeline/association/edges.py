@@ -1,0 +1,141 @@
+"""The edges of the association graph, and how people's joints choose candidates along them.
+
+Three kinds of edges carry support to "candidate n of joint j in camera c is person p's": temporal ones from where the
+person is expected in 3D, parsing ones from neighbouring joints in the same picture (part affinities), and epipolar ones
+from the same joint in other pictures. Support is summed once along all edges for every person, camera, joint and
+candidate at the same time, over as many frames as are given: clear cases are settled by these arrays alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.association.observations import LIMBS, Observations, ray_distance
+from pipeline.association.options import AssociationOptions
+
+_TOUCHES = np.zeros((19, len(LIMBS)), np.float32)
+_TOUCHES[LIMBS[:, 0], np.arange(len(LIMBS))] = 1
+_TOUCHES[LIMBS[:, 1], np.arange(len(LIMBS))] = 1
+_FIRST = (np.arange(19)[:, None] == LIMBS[:, 0]).astype(np.float32)
+_SECOND = (np.arange(19)[:, None] == LIMBS[:, 1]).astype(np.float32)
+
+
+def temporal_edges(seen: Observations, span: slice, expected: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """(F, P, C, 19, N) in [-1, 1]: 1 on the expected joint, 0 at the radius, -1 at twice the radius and beyond.
+
+    Args:
+        span: frames of ``seen``.
+        expected: (F, P, 19, 3) metres, NaN for people who are not expected.
+        radius: (F, P) or broadcastable, metres.
+    """
+    rays = seen.rays[span]
+    offset = (expected[:, :, None] - seen.centres[:, None]).astype(np.float32)  # (F, P, C, 19, 3)
+    depth = np.einsum("fcjni,fpcji->fpcjn", rays, offset, optimize=False)
+    square = np.einsum("fpcji,fpcji->fpcj", offset, offset)[..., None] - depth * depth
+    distance = np.sqrt(np.maximum(square, 0))
+    r = np.asarray(radius, np.float32)[:, :, None, None, None]
+    with np.errstate(invalid="ignore"):
+        edge = np.maximum(1.0 - distance / r, -1.0)
+        usable = (depth > 0) & seen.valid[span][:, None]
+    return np.where(usable, edge, -1.0)
+
+
+def parsing_support(affinity: np.ndarray, hold: np.ndarray) -> np.ndarray:
+    """(F, P, C, 19, N) in about [0, 1]: how much neighbouring joints in the picture speak for a candidate.
+
+    Args:
+        affinity: (F, C, 18, N, N).
+        hold: (F, P, C, 19, N) in [0, 1]: how much each candidate is the person's as far as is known.
+    """
+    at_first, at_second = hold[..., LIMBS[:, 0], :], hold[..., LIMBS[:, 1], :]
+    from_second = (affinity[:, None] * at_second[..., None, :]).max(-1)
+    from_first = (affinity[:, None] * at_first[..., :, None]).max(-2)
+    support = np.matmul(_FIRST, from_second) + np.matmul(_SECOND, from_first)
+    # Only neighbours that hold any candidate at all are asked.
+    asked = np.matmul(_FIRST, at_second.max(-1)[..., None]) + np.matmul(_SECOND, at_first.max(-1)[..., None])
+    return support / np.maximum(asked, 0.5)
+
+
+def epipolar_edges(seen: Observations, f: int, options: AssociationOptions) -> np.ndarray:
+    """(19, C, N, C, N) of one frame: 1 where two rays meet, 0 at ``epipolar_m``; -1 beyond, within a camera, or unused."""
+    rays, valid = seen.rays[f].astype(np.float64), seen.valid[f]
+    C, J, N = valid.shape
+    edges = np.full((J, C, N, C, N), -1.0)
+    for a in range(C):
+        for b in range(a + 1, C):
+            distance = ray_distance(seen.centres[a], rays[a][:, :, None], seen.centres[b], rays[b][:, None, :])
+            edge = 1.0 - distance / options.epipolar_m
+            edge[(edge < 0) | ~(valid[a][:, :, None] & valid[b][:, None, :])] = -1.0
+            edges[:, a, :, b] = edge
+            edges[:, b, :, a] = np.swapaxes(edge, 1, 2)
+    return edges
+
+
+def assign(
+    seen: Observations,
+    span: slice,
+    expected: np.ndarray,
+    radius: np.ndarray,
+    options: AssociationOptions,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates of the expected people, each candidate to at most one person.
+
+    Args:
+        expected: (F, P, 19, 3) metres; NaN for people who are not expected.
+        radius: (F, P) metres within which a joint is where it is expected.
+
+    Returns:
+        chosen (F, P, C, 19) int, -1 for none; explained (F, C, 19, N) bool: the candidate is assigned, or lies where
+        somebody's joint is already.
+    """
+    temporal = temporal_edges(seen, span, expected, radius)
+    hold = np.maximum(temporal, 0)
+    parsing = parsing_support(seen.affinity[span], hold)
+    # A second round, so that support reaches over two limbs and what belongs to another person loses weight.
+    rival = _rivals(hold + 0.5 * parsing)
+    parsing = parsing_support(seen.affinity[span], np.clip(hold + 0.5 * parsing - 0.5 * rival, 0, 1))
+    total = options.weight_temporal + options.weight_parsing
+    score = (options.weight_temporal * temporal + options.weight_parsing * parsing) / total
+    score[temporal <= -1] = -1
+    chosen = greedy_matches(score, options.min_joint_score)
+    explained = (temporal > 0.5).any(1)
+    f, p, c, j = np.nonzero(chosen >= 0)
+    explained[f, c, j, chosen[f, p, c, j]] = True
+    return chosen, explained
+
+
+def _rivals(hold: np.ndarray) -> np.ndarray:
+    """(F, P, C, 19, N): the most that any other person holds of each candidate."""
+    P = hold.shape[1]
+    if P < 2:
+        return np.zeros_like(hold)
+    order = np.partition(hold, P - 2, axis=1)
+    first, second = order[:, -1:], order[:, -2:-1]
+    return np.where(hold >= first, second, first)
+
+
+def greedy_matches(score: np.ndarray, least: float) -> np.ndarray:
+    """One-to-one matches of people and candidates, best score first, in every frame, camera and joint at once.
+
+    Args:
+        score: (F, P, C, 19, N); overwritten.
+
+    Returns:
+        (F, P, C, 19) int candidate, -1 where nothing scored ``least``.
+    """
+    F, P, C, J, N = score.shape
+    flat = np.ascontiguousarray(np.moveaxis(score, 1, 3)).reshape(F * C * J, P, N)
+    chosen = np.full((F * C * J, P), -1)
+    rows = np.arange(len(flat))
+    for _ in range(min(P, N)):
+        values = flat[rows].reshape(len(rows), P * N)
+        best = values.argmax(1)
+        good = values[np.arange(len(rows)), best] >= least
+        rows, best = rows[good], best[good]
+        if len(rows) == 0:
+            break
+        p, n = np.divmod(best, N)
+        chosen[rows, p] = n
+        flat[rows, p, :] = -2
+        flat[rows, :, n] = -2
+    return np.moveaxis(chosen.reshape(F, C, J, P), 3, 1)

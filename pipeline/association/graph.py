@@ -1,0 +1,205 @@
+"""4D association: people over time from all cameras' candidates, solved over the whole sequence.
+
+Three kinds of edges (``edges``), limb bundles for beginnings (``bundles``), a draft forwards and backwards in time
+(``tracking``); then, because the future is known as well as the past, whole tracks are joined, solved at once as
+skeletons (``skeleton``), and every frame is assigned anew from where the solved people are. Ghosts are refused by
+evidence over time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pipeline.association.edges import assign
+from pipeline.association.observations import Observations, check_detections, observe
+from pipeline.association.options import AssociationOptions
+from pipeline.association.skeleton import bone_lengths, fill_joints, solve_track
+from pipeline.association.tracking import Draft, draft_tracks, gather
+from pipeline.association.tracks import Tracks
+from pipeline.association.tracks_from import assemble, empty_tracks
+from pipeline.association.triangulation import point_to_rays
+from pipeline.cameras import Rig
+from pipeline.keypoints.detections import Detections
+
+
+def associate(
+    rig: Rig,
+    detections: Sequence[Detections],
+    options: AssociationOptions | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Tracks:
+    """People over time from the detections of undistorted cameras (one a camera, in the rig's order).
+
+    One camera, or nothing detected, gives nobody. Ids count from 0 in order of first appearance.
+
+    Raises:
+        InputError: if detections do not fit the rig or are not well formed.
+    """
+    options = options or AssociationOptions()
+    frames = check_detections(rig, detections)
+    if len(frames) == 0 or len(rig) < 2:
+        return empty_tracks(frames, len(rig))
+    seen = observe(rig, detections, options)
+    if not seen.valid.any():
+        return empty_tracks(frames, len(rig))
+    drafts = draft_tracks(seen, options, progress and (lambda share: progress(0.4 * share)))
+    drafts = join_drafts([d for d in drafts if d.last - d.first + 1 >= options.min_track_frames], options)
+    for k in range(options.passes):
+        for draft in drafts:
+            solve(seen, draft, options)
+        drafts = drop_doubles(drafts, options)
+        reassign(seen, drafts, options)
+        if progress:
+            progress(0.4 + 0.5 * (k + 1) / options.passes)
+    for draft in drafts:
+        solve(seen, draft, options)
+    present = [presence(seen, d, options) for d in drafts]
+    drafts, present = refuse_ghosts(drafts, present, options)
+    return _deliver(seen, drafts, present)
+
+
+def join_drafts(drafts: list[Draft], options: AssociationOptions) -> list[Draft]:
+    """Fragments of one person as one: same place at the same time, or an end that leads to a beginning.
+
+    Best pair first, until none is left.
+    """
+    drafts = sorted(drafts, key=lambda d: d.first)
+    while True:
+        best, pair = np.inf, None
+        for i, a in enumerate(drafts):
+            for b in drafts[i + 1 :]:
+                cost = _join_cost(a, b, options)
+                if cost < best:
+                    best, pair = cost, (a, b)
+        if pair is None:
+            return drafts
+        _absorb(*pair)
+        drafts = [d for d in drafts if d is not pair[1]]
+
+
+def _join_cost(a: Draft, b: Draft, options: AssociationOptions) -> float:
+    """How unlike one person two drafts are (a begins first), 0..1; infinite if they cannot be."""
+    if b.first <= a.last:  # both at once: one person only if in the same place all the while
+        both = slice(b.first, min(a.last, b.last) + 1)
+        gap = np.linalg.norm(a.joints[both] - b.joints[both], axis=-1)
+        apart = np.median(gap)
+        return apart / options.same_person_m if apart < options.same_person_m else np.inf
+    seconds = (b.first - a.last) / options.fps
+    if seconds > options.join_gap_s:
+        return np.inf
+    apart = np.linalg.norm(b.joints[b.first, 0] - a.joints[a.last, 0])
+    allowed = options.join_distance_m + options.join_speed * seconds
+    return apart / allowed if apart < allowed else np.inf
+
+
+def _absorb(a: Draft, b: Draft) -> None:
+    """b becomes part of a; where both are, the one with more evidence counts."""
+    f = np.arange(len(a.evidence))
+    in_a, in_b = (f >= a.first) & (f <= a.last), (f >= b.first) & (f <= b.last)
+    take = in_b & (~in_a | (b.evidence > a.evidence))
+    a.joints[take], a.chosen[take], a.evidence[take] = b.joints[take], b.chosen[take], b.evidence[take]
+    between = (f > a.last) & (f < b.first)
+    a.joints[between], a.chosen[between], a.evidence[between] = np.nan, -1, 0
+    a.first, a.last = min(a.first, b.first), max(a.last, b.last)
+
+
+def solve(seen: Observations, draft: Draft, options: AssociationOptions) -> None:
+    """The draft's joints from all its observations at once."""
+    span = slice(draft.first, draft.last + 1)
+    rays, weights = gather(seen, span, draft.chosen[span, None])
+    rays, weights = rays[:, 0], weights[:, 0]
+    start = fill_joints(draft.joints[span])
+    distance = _ray_gaps(seen, rays, start)
+    agree = (weights > 0) & (distance < options.outlier_m)
+    lengths = bone_lengths(start, agree.sum(1) >= 2)
+    draft.joints[span] = solve_track(seen.centres, rays, weights, start, lengths, options)
+
+
+def _ray_gaps(seen: Observations, rays: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """(T, C, 19) metres from joints (T, 19, 3) to rays (T, C, 19, 3)."""
+    return np.swapaxes(point_to_rays(seen.centres, np.swapaxes(rays, 1, 2), joints)[0], 1, 2)
+
+
+def drop_doubles(drafts: list[Draft], options: AssociationOptions) -> list[Draft]:
+    """Without drafts that lie on another person for most of their time and have less evidence."""
+    kept: list[Draft] = []
+    for draft in sorted(drafts, key=lambda d: -int(d.evidence[d.first : d.last + 1].sum())):
+        covered = 0
+        for other in kept:
+            low, high = max(draft.first, other.first), min(draft.last, other.last) + 1
+            if high > low:
+                gap = np.median(np.linalg.norm(draft.joints[low:high] - other.joints[low:high], axis=-1), axis=1)
+                covered += int((gap < options.same_person_m).sum())
+        if covered <= 0.5 * (draft.last - draft.first + 1):
+            kept.append(draft)
+    return sorted(kept, key=lambda d: d.first)
+
+
+def reassign(seen: Observations, drafts: list[Draft], options: AssociationOptions, block: int = 128) -> None:
+    """Candidates of every frame anew, all people at once, from their solved joints."""
+    if not drafts:
+        return
+    for begin in range(0, len(seen.frames), block):
+        span = slice(begin, min(begin + block, len(seen.frames)))
+        f = np.arange(span.start, span.stop)
+        here = [d for d in drafts if d.first < span.stop and d.last >= span.start]
+        if not here:
+            continue
+        inside = np.stack([(f >= d.first) & (f <= d.last) for d in here], 1)
+        expected = np.where(inside[..., None, None], np.stack([d.joints[span] for d in here], 1), np.nan)
+        radius = np.full(inside.shape, options.temporal_m)
+        chosen, _ = assign(seen, span, expected, radius, options)
+        for p, draft in enumerate(here):
+            draft.chosen[span] = chosen[:, p]
+
+
+def presence(seen: Observations, draft: Draft, options: AssociationOptions) -> np.ndarray:
+    """(F,) bool: frames with enough joints that two views agree on; sets the draft's evidence."""
+    span = slice(draft.first, draft.last + 1)
+    rays, weights = gather(seen, span, draft.chosen[span, None])
+    distance = _ray_gaps(seen, rays[:, 0], draft.joints[span])
+    agree = (weights[:, 0] > 0) & (distance < 1.5 * options.outlier_m)
+    draft.evidence[:] = 0
+    draft.evidence[span] = (agree.sum(1) >= 2).sum(1)
+    return draft.evidence >= options.min_evidence_joints
+
+
+def refuse_ghosts(
+    drafts: list[Draft], present: list[np.ndarray], options: AssociationOptions
+) -> tuple[list[Draft], list[np.ndarray]]:
+    """Without people who were there too briefly, too faintly, outside the volume, or beyond the number allowed."""
+    kept = []
+    for draft, there in zip(drafts, present, strict=True):
+        if options.volume is not None and there.any():
+            low, high = (np.asarray(v, np.float64) for v in options.volume)
+            hips = draft.joints[:, 0]
+            inside = ((hips >= low) & (hips <= high)).all(-1)
+            if inside[there].mean() < 0.5:
+                continue
+        if there.sum() < options.min_track_frames:
+            continue
+        if np.median(draft.evidence[there]) < options.min_birth_joints:
+            continue
+        kept.append((draft, there))
+    if options.max_people is not None:
+        kept.sort(key=lambda item: -int(item[0].evidence.sum()))
+        taken = np.zeros(len(present[0]) if present else 0, int)
+        chosen = []
+        for draft, there in kept:
+            there = there & (taken < options.max_people)
+            if there.sum() >= options.min_track_frames:
+                taken += there
+                chosen.append((draft, there))
+        kept = chosen
+    kept.sort(key=lambda item: int(np.flatnonzero(item[1])[0]))
+    return [k[0] for k in kept], [k[1] for k in kept]
+
+
+def _deliver(seen: Observations, drafts: list[Draft], present: list[np.ndarray]) -> Tracks:
+    if not drafts:
+        return empty_tracks(seen.frames, len(seen.centres))
+    joints = np.stack([np.where(t[:, None, None], d.joints, np.nan) for d, t in zip(drafts, present, strict=True)], 1)
+    chosen = np.stack([d.chosen for d in drafts], 1).astype(np.int64)
+    return assemble(seen, joints, chosen)
