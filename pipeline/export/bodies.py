@@ -1,6 +1,7 @@
 """``bodies.npz``, posed body meshes and ``session.glb``.
 
-``bodies.npz``, rotations axis-angle in radians, lengths in metres, NaN where a person has no valid body:
+``bodies.npz``, rotations axis-angle in radians, lengths in metres, NaN where a person has no body. Frames that are not
+``valid`` and hold numbers bridge a short gap; meshes and animations show them, so that nobody flickers:
 
 | array | shape |
 |---|---|
@@ -55,11 +56,11 @@ def body_arrays(
     for column, person in enumerate(ids):
         body = bodies[person]
         rows, part_rows = on_timeline(frames, body.frames)
-        good = np.asarray(body.valid, bool)[part_rows]
-        valid[rows, column] = good
-        error[rows, column] = np.where(good, body.fit_error_m[part_rows], np.nan)
+        here = posable(body)[part_rows]
+        valid[rows, column] = here & np.asarray(body.valid, bool)[part_rows]
+        error[rows, column] = np.where(here, body.fit_error_m[part_rows], np.nan)
         for name, values in poses.items():
-            values[rows, column] = np.where(good[:, None], getattr(body, name)[part_rows], np.nan)
+            values[rows, column] = np.where(here[:, None], getattr(body, name)[part_rows], np.nan)
     return {
         "frames": frames,
         "time_s": frames / float(fps),
@@ -73,13 +74,19 @@ def body_arrays(
     }
 
 
+def posable(body: BodyTrack) -> np.ndarray:
+    """(F,) bool: the frames that hold a whole body, valid or bridging a short gap."""
+    whole = np.isfinite(body.betas).all()
+    return np.all([np.isfinite(getattr(body, name)).all(-1) for name in _POSES], axis=0) & whole
+
+
 def posed_vertices(model: BodyModel, body: BodyTrack, rows: np.ndarray) -> np.ndarray:
-    """Vertices (N, V, 3) float32, world metres, of the N ``rows`` of a track; NaN where the body is not valid."""
+    """Vertices (N, V, 3) float32, world metres, of the N ``rows`` of a track; NaN where there is no body."""
     import torch
 
     rows = np.asarray(rows, np.int64)
     out = np.full((len(rows), model.vertex_count, 3), np.nan, np.float32)
-    good = np.flatnonzero(np.asarray(body.valid, bool)[rows])
+    good = np.flatnonzero(posable(body)[rows])
     with torch.no_grad():
         for start in range(0, len(good), _BATCH):
             part = good[start : start + _BATCH]
@@ -90,10 +97,10 @@ def posed_vertices(model: BodyModel, body: BodyTrack, rows: np.ndarray) -> np.nd
 
 
 def skinned_person(model: BodyModel, person_id: int, body: BodyTrack) -> SkinnedPerson:
-    """A track as what ``glb_skinned`` takes: the valid frames, the person's own shape, no facial expression."""
-    good = np.flatnonzero(body.valid)
+    """A track as what ``glb_skinned`` takes: the frames with a body, the person's own shape, no facial expression."""
+    good = np.flatnonzero(posable(body))
     array = {name: getattr(model, name).detach().cpu().double().numpy() for name in _MODEL_ARRAYS}
-    betas = np.asarray(body.betas, np.float64)
+    betas = np.nan_to_num(np.asarray(body.betas, np.float64))
     joints = array["joint_template"] + array["joint_shapedirs"][..., : len(betas)] @ betas
     eyes = np.zeros((len(good), 6))
     parts = (body.global_orient, body.body_pose, body.jaw_pose)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.body.parameters import BodyTrack
 from pipeline.export.bodies import posed_vertices
-from pipeline.export.people import on_timeline
+from pipeline.export.people import on_timeline, timeline
 from pipeline.files import write_atomic
 from pipeline.meshes.colours import person_colour
 from pipeline.meshes.geometry import vertex_normals
@@ -101,6 +101,25 @@ def body_meshes(
                 if np.isfinite(vertices[0, 0]):
                     people[place][person] = (vertices, faces)
         yield from zip(part.tolist(), people, strict=True)
+
+
+class PosedBodies:
+    """Posed bodies of any frame, as ``body_meshes`` gives them; a batch of frames is posed at once and remembered.
+
+    Frames are best asked for in ascending order.
+    """
+
+    def __init__(self, model: BodyModel, bodies: Mapping[int, BodyTrack], batch: int = 32) -> None:
+        self._model, self._bodies, self._batch = model, bodies, batch
+        self._frames = timeline([b.frames for b in bodies.values()])
+        self._known: dict[int, dict[int, Mesh]] = {}
+
+    def __call__(self, frame: int) -> dict[int, Mesh]:
+        """Meshes by person id in ``frame``; empty where nobody has a body."""
+        if frame not in self._known:
+            start = int(np.searchsorted(self._frames, frame))
+            self._known = dict(body_meshes(self._model, self._bodies, self._frames[start : start + self._batch]))
+        return self._known.get(frame, {})
 
 
 def _encode(kind: str, meshes: Sequence[StillMesh], up: np.ndarray, frame: int) -> bytes | str:

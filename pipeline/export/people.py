@@ -57,6 +57,9 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     Raises:
         ValueError: an array of Python objects.
     """
+    plain = {name: np.asarray(value) for name, value in arrays.items()}
+    if objects := [name for name, value in plain.items() if value.dtype.hasobject]:
+        raise ValueError(f"arrays of Python objects: {', '.join(objects)}")
     file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
+    np.savez_compressed(file, **plain)
     return file.getvalue()

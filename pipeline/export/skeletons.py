@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pipeline.association.skeleton import fill_joints
 from pipeline.association.tracks import Tracks
 from pipeline.export.people import merged_tracks, on_timeline, timeline
 from pipeline.skeletons import SKEL19
@@ -37,9 +38,8 @@ def skeleton_arrays(
     """The arrays of ``skeletons.npz``.
 
     A joint that was triangulated is exported as it is. What a present person lacks comes from the fitted body, or else
-    is carried over time by the neighbouring joint (``fill_joints``). A person also counts as present where only the
-    body was fitted, across a gap in the observations. A joint that the cameras never saw and no body was fitted to
-    stays NaN.
+    from association's own filling (over time, then by the shape of a body), so that a present person's joints are all
+    finite. A person also counts as present where only the body was fitted, across a gap in the observations.
 
     Args:
         tracks: one or more people each.
@@ -61,7 +61,9 @@ def skeleton_arrays(
             rows, part_rows = on_timeline(frames, np.asarray(fitted[person][0]))
             known = joints[rows, column]
             joints[rows, column] = np.where(np.isfinite(known), known, np.asarray(fitted[person][1])[part_rows])
-        joints[:, column] = fill_joints(joints[:, column])
+        present = np.isfinite(joints[:, column]).all(-1).any(-1)
+        if present.any():
+            joints[present, column] = fill_joints(joints[present, column])
     return {
         "frames": frames,
         "time_s": frames / float(fps),
@@ -73,27 +75,3 @@ def skeleton_arrays(
         "joint_set": np.array(JOINT_SET),
     }
 
-
-def fill_joints(joints: np.ndarray) -> np.ndarray:
-    """Fill the gaps of one person's SKEL-19 joints (F, 19, 3) in the frames in which any joint is known.
-
-    A missing joint is put where it stood relative to a neighbour along a limb: that offset is interpolated over time,
-    and held before the first and after the last frame in which both were known.
-    """
-    joints = np.array(joints, np.float64)
-    present = np.isfinite(joints).all(-1).any(-1)
-    limbs = np.concatenate([SKEL19.limb_indices, SKEL19.limb_indices[:, ::-1]])
-    rows = np.arange(len(joints))
-    filled = True
-    while filled:
-        filled = False
-        for a, b in limbs:
-            known = np.isfinite(joints[:, [a, b]]).all(-1)
-            gap = present & known[:, 0] & ~known[:, 1]
-            both = known.all(1)
-            if gap.any() and both.any():
-                offset = joints[both, b] - joints[both, a]
-                for axis in range(3):
-                    joints[gap, b, axis] = joints[gap, a, axis] + np.interp(rows[gap], rows[both], offset[:, axis])
-                filled = True
-    return joints
