@@ -32,6 +32,14 @@ BETAS, EXPRESSIONS = 10, 10
 LICENSED_SHAPES = 300
 """Files with at least 400 shape columns keep the expressions from column 300 on; smaller ones right after the betas."""
 
+_LICENSED_KEYPOINTS = {
+    "nose": 9120, "right_eye": 9929, "left_eye": 9448, "right_ear": 616, "left_ear": 6, "left_big_toe": 5770,
+    "left_small_toe": 5780, "left_heel": 8846, "right_big_toe": 8463, "right_small_toe": 8474, "right_heel": 8635,
+    "left_thumb": 5361, "left_index": 4933, "left_middle": 5058, "left_ring": 5169, "left_pinky": 5286,
+    "right_thumb": 8079, "right_index": 7669, "right_middle": 7794, "right_ring": 7905, "right_pinky": 8022,
+}  # fmt: skip
+"""Vertices of the licensed mesh (10,475 of them) that stand for keypoints; the open model carries its own."""
+
 
 class BodyOutput(NamedTuple):
     """vertices (B, V, 3) and joints (B, 55, 3), metres."""
@@ -73,6 +81,8 @@ class BodyModel(nn.Module):
         joint_template (55, 3), joint_shapedirs (55, 3, 20): the joint regressor applied to them, so that joints
             follow from the shape without any vertex.
         relaxed_hands: (90,) left then right.
+        keypoint_vertices: vertex numbers of nose, ears, toes, heels, eyes and finger tips by name; empty for a mesh
+            that is neither the licensed one nor says (``troupe_keypoint_names``, ``troupe_keypoint_vertices``).
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], dtype: torch.dtype = torch.float32) -> None:
@@ -101,6 +111,7 @@ class BodyModel(nn.Module):
             keep("posedirs", posedirs.reshape(template.shape[0], 3, -1).astype(np.float64))
         faces = torch.as_tensor(np.asarray(arrays["f"]).astype(np.int64))
         self.register_buffer("faces", faces, persistent=False)
+        self.keypoint_vertices = _keypoint_vertices(arrays, len(template))
         self.parents = tuple(int(p) for p in parents)
         self._levels = _tree_levels(self.parents)
 
@@ -204,6 +215,13 @@ class BodyModel(nn.Module):
         transforms = torch.cat([posed.rotations, offsets[..., None]], -1).flatten(2)
         blended = (weights @ transforms).reshape(-1, n, 3, 4)
         return (blended[..., :3] * points[..., None, :]).sum(-1) + blended[..., 3]
+
+
+def _keypoint_vertices(arrays: Mapping[str, np.ndarray], count: int) -> dict[str, int]:
+    if "troupe_keypoint_names" in arrays:
+        names = [str(n) for n in np.asarray(arrays["troupe_keypoint_names"])]
+        return dict(zip(names, np.asarray(arrays["troupe_keypoint_vertices"]).tolist(), strict=True))
+    return dict(_LICENSED_KEYPOINTS) if count == 10475 else {}
 
 
 def _tree_levels(parents: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:

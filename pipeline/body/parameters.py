@@ -12,7 +12,8 @@ import numpy as np
 class BodyTrack:
     """One person's SMPL-X parameters over F frames: one shape, a pose a frame. Rotations are axis-angle, radians.
 
-    Frames in which the person is absent or the fit failed hold NaN parameters unless ``valid``.
+    Frames in which the person is absent or the fit failed are not ``valid`` and say why in ``reason``. In short gaps
+    their parameters bridge the valid frames around them; elsewhere they are NaN.
 
     Attributes:
         frames: (F,) int64 absolute frame numbers.

@@ -1,0 +1,242 @@
+"""A body over a whole track: shape, pose and translation of every frame in one batch, honest about frames that failed.
+
+Analytic first guess, then Levenberg-Marquardt in stages: wide kernels on 3D joints and keypoints, then keypoints
+weighed by the noise that each joint was seen to have. Long tracks are cut into windows that share the shape found on
+frames from all over the track.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.association.tracks import Tracks
+from pipeline.body.initial import initial_state
+from pipeline.body.kinematics import Kinematics, OffsetBasis, State
+from pipeline.body.marking import mark_frames
+from pipeline.body.observations import (
+    Observations,
+    check_units,
+    observe,
+    repair_swapped_joints,
+    repair_swapped_keypoints,
+    settle_joints,
+)
+from pipeline.body.options import FitOptions
+from pipeline.body.parameters import BodyTrack
+from pipeline.body.problem import Problem, Weights
+from pipeline.body.regressor import regressor_for
+from pipeline.body.rotations import exponential, logarithm
+from pipeline.body.solver import solve
+from pipeline.cameras import Rig, project
+
+if TYPE_CHECKING:
+    from nets.body import BodyModel
+
+FIRST_JOINT_M, LATER_JOINT_M = 0.03, 0.05
+"""How far 3D joints are trusted before and after keypoints take over, metres."""
+FIRST_PIXEL_SHARE = 0.01
+"""Deviation of keypoints in the first stage, as a share of the longer side of the image."""
+LEAST_PIXEL_SHARE, MOST_PIXEL_SHARE = 0.0005, 0.01
+"""Bounds of the deviations estimated later."""
+KERNEL = 4.0
+BAD_FRAME_M = 0.15
+"""Frames whose first fit is worse than this start again from their neighbours."""
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """State over the observed frames, with what later windows need."""
+
+    state: State
+    obs: Observations
+    pixel: np.ndarray
+
+
+def fit_track(
+    model: BodyModel,
+    rig: Rig,
+    track: Tracks,
+    options: FitOptions = FitOptions(),  # noqa: B008  (frozen)
+    progress: Callable[[float], None] | None = None,
+) -> BodyTrack:
+    """Fit one body to one person's track.
+
+    Args:
+        model: any body in SMPL-X format.
+        rig: undistorted cameras in the order of the track's.
+        track: one person (P = 1) over F frames.
+
+    Returns:
+        Parameters of all F frames. Frames that are not valid carry a reason; those inside gaps of at most
+        ``options.max_gap_s`` hold bridged parameters, the others NaN. Hands are relaxed, face and jaw at rest.
+
+    Raises:
+        InputError: the track does not fit the rig, or its units are not metres.
+    """
+    report = progress or (lambda fraction: None)
+    obs = observe(track, rig, options.fps, options.max_gap_s)
+    regressor = regressor_for(model)
+    if obs is None or not (obs.located.sum(1) >= 3).any():
+        return mark_frames(model, track, None, obs, options)
+    plain = Kinematics(model, regressor)
+    rest = plain.points(_unposed(plain))[0]
+    check_units(obs.joints, obs.joint_weights, rest)
+    obs = settle_joints(obs)
+    if options.repair_swaps:
+        obs, _ = repair_swapped_joints(obs)
+    kinematics = Kinematics(model, regressor, OffsetBasis.symmetric(regressor)) if options.offsets else plain
+    longer_side = max(max(c.size) for c in rig.cameras)
+
+    if len(obs.rows) <= options.window_frames:
+        fitted = _fit_whole(plain, kinematics, obs, options, longer_side, report)
+    else:
+        fitted = _fit_windows(plain, kinematics, obs, options, longer_side, report)
+    report(1.0)
+    return mark_frames(model, track, fitted.state, fitted.obs, options)
+
+
+def _unposed(kinematics: Kinematics) -> State:
+    eye = np.broadcast_to(np.eye(3), (1, 22, 3, 3)).copy()
+    return State(np.zeros((1, 3)), eye, np.zeros(10), np.zeros(kinematics.basis.matrix.shape[2]))
+
+
+def _weights(options: FitOptions, joint_m: float, pixel: np.ndarray, **other) -> Weights:
+    slow = (options.acceleration_m_s2, options.turn_acceleration_rad_s2)
+    return Weights(np.full(19, joint_m), pixel, KERNEL, *slow, options.offset_m, **other)
+
+
+def _fit_whole(
+    plain: Kinematics, kinematics: Kinematics, obs: Observations, options: FitOptions, longer_side: int, report
+) -> _Fitted:
+    """All stages on one batch, shape free."""
+    first_pixel = np.full(19, FIRST_PIXEL_SHARE * longer_side)
+    state = initial_state(plain, obs.joints, obs.joint_weights, obs.up)
+    weights = _weights(options, FIRST_JOINT_M, first_pixel)
+    state = solve(Problem(plain, obs, weights), state, options.iterations).state
+    report(0.4)
+    state, again = _restart_bad_frames(plain, obs, state)
+    if options.repair_swaps and len(obs.projections):
+        obs, exchanged = repair_swapped_keypoints(obs, plain.points(state))
+        again |= exchanged > 0
+    if again:
+        state = solve(Problem(plain, obs, weights), state, options.iterations).state
+    report(0.6)
+    state = replace(state, offsets=np.zeros(kinematics.basis.matrix.shape[2]))
+    pixel = first_pixel
+    for stage in range(2):
+        pixel = _pixel_deviations(obs, kinematics.points(state), longer_side)
+        problem = Problem(kinematics, obs, _weights(options, LATER_JOINT_M, pixel))
+        state = solve(problem, state, options.iterations).state
+        report(0.8 + 0.2 * stage)
+    return _Fitted(state, obs, pixel)
+
+
+def _restart_bad_frames(kinematics: Kinematics, obs: Observations, state: State) -> tuple[State, bool]:
+    """Frames that ended in a wrong valley take the pose between their good neighbours."""
+    distance = np.linalg.norm(kinematics.points(state) - obs.joints, axis=-1)
+    known = obs.joint_weights > 0
+    error = np.array([np.median(d[k]) if k.any() else 0.0 for d, k in zip(distance, known, strict=True)])
+    bad = error > BAD_FRAME_M
+    if not bad.any() or bad.all():
+        return state, False
+    return interpolated(state, obs.times, bad), True
+
+
+def interpolated(state: State, times: np.ndarray, missing: np.ndarray) -> State:
+    """The state with frames ``missing`` (F,) bool replaced by what lies between their nearest other frames."""
+    transl, rotations = state.transl.copy(), state.rotations.copy()
+    good = np.flatnonzero(~missing)
+    for f in np.flatnonzero(missing):
+        after = np.searchsorted(good, f)
+        a, b = good[max(after - 1, 0)], good[min(after, len(good) - 1)]
+        share = 0.0 if a == b else (times[f] - times[a]) / (times[b] - times[a])
+        transl[f] = (1 - share) * transl[a] + share * transl[b]
+        rotations[f] = blend(state.rotations[a], state.rotations[b], share)
+    return replace(state, transl=transl, rotations=rotations)
+
+
+def blend(a: np.ndarray, b: np.ndarray, share: float | np.ndarray) -> np.ndarray:
+    """Rotations (..., 3, 3) a share of the way from a to b, along the shortest turn."""
+    return a @ exponential(np.asarray(share)[..., None] * logarithm(a.swapaxes(-1, -2) @ b))
+
+
+def _pixel_deviations(obs: Observations, points: np.ndarray, longer_side: int) -> np.ndarray:
+    """(19,) noise of each joint's keypoints, from the median of its residuals (Rayleigh), pixels.
+
+    A joint with few observations takes the median of the others.
+    """
+    if not len(obs.projections):
+        return np.full(19, np.inf)
+    residual = np.linalg.norm(project(obs.projections[None, :, None], points[:, None]) - obs.pixels, axis=-1)
+    residual = np.where((obs.pixel_weights > 0) & np.isfinite(residual), residual, np.nan)
+    count = np.isfinite(residual).sum((0, 1))
+    own = np.array([np.nanmedian(residual[..., k]) if count[k] >= 10 else np.nan for k in range(19)]) / 1.1774
+    others = np.nanmedian(own) if np.isfinite(own).any() else FIRST_PIXEL_SHARE * longer_side
+    own = np.where(np.isfinite(own), own, others)
+    return own.clip(LEAST_PIXEL_SHARE * longer_side, MOST_PIXEL_SHARE * longer_side)
+
+
+def _fit_windows(
+    plain: Kinematics, kinematics: Kinematics, obs: Observations, options: FitOptions, longer_side: int, report
+) -> _Fitted:
+    """Shape from frames all over the track, then window after window with that shape, blended where they overlap."""
+    sample = _sample_rows(obs, options.window_frames)
+    shaped = _fit_whole(plain, kinematics, obs.part(sample), options, longer_side, lambda f: report(0.3 * f))
+    windows = _windows(len(obs.rows), options.window_frames, options.overlap_frames)
+    count = len(obs.rows)
+    transl, rotations = np.empty((count, 3)), np.empty((count, 22, 3, 3))
+    pixels, pixel_weights = obs.pixels.copy(), obs.pixel_weights.copy()
+    done = 0
+    for number, (start, stop) in enumerate(windows):
+        state, part = _fit_window(plain, kinematics, obs.part(slice(start, stop)), options, shaped, longer_side)
+        shared = done - start
+        if shared > 0:
+            share = (np.arange(shared) + 1.0) / (shared + 1)
+            old = slice(start, done)
+            transl[old] += share[:, None] * (state.transl[:shared] - transl[old])
+            rotations[old] = blend(rotations[old], state.rotations[:shared], share[:, None])
+        new = slice(max(done, start), stop)
+        transl[new], rotations[new] = state.transl[new.start - start :], state.rotations[new.start - start :]
+        pixels[new], pixel_weights[new] = part.pixels[new.start - start :], part.pixel_weights[new.start - start :]
+        done = stop
+        report(0.3 + 0.7 * (number + 1) / len(windows))
+    state = replace(shaped.state, transl=transl, rotations=rotations)
+    return _Fitted(state, replace(obs, pixels=pixels, pixel_weights=pixel_weights), shaped.pixel)
+
+
+def _fit_window(
+    plain: Kinematics, kinematics: Kinematics, obs: Observations, options: FitOptions, shaped: _Fitted, longer_side: int
+) -> tuple[State, Observations]:
+    """One window with the shape of ``shaped``."""
+    state = replace(initial_state(plain, obs.joints, obs.joint_weights, obs.up), betas=shaped.state.betas)
+    state = replace(state, offsets=shaped.state.offsets)
+    first = _weights(options, FIRST_JOINT_M, np.full(19, FIRST_PIXEL_SHARE * longer_side), beta=0.0)
+    state = solve(Problem(kinematics, obs, first), state, options.iterations).state
+    state, again = _restart_bad_frames(kinematics, obs, state)
+    if options.repair_swaps and len(obs.projections):
+        obs, exchanged = repair_swapped_keypoints(obs, kinematics.points(state))
+        again |= exchanged > 0
+    if again:
+        state = solve(Problem(kinematics, obs, first), state, options.iterations).state
+    final = _weights(options, LATER_JOINT_M, shaped.pixel, beta=0.0)
+    return solve(Problem(kinematics, obs, final), state, options.iterations).state, obs
+
+
+def _sample_rows(obs: Observations, count: int) -> np.ndarray:
+    """``count`` rows spread over the track, from each stretch the one in which most joints are located."""
+    located = obs.located.sum(1)
+    edges = np.linspace(0, len(located), count + 1).astype(int)
+    return np.array([a + located[a:b].argmax() for a, b in pairwise(edges) if b > a])
+
+
+def _windows(count: int, length: int, overlap: int) -> list[tuple[int, int]]:
+    """Starts and stops of about equal windows of at most ``length`` that overlap by ``overlap``."""
+    overlap = min(overlap, length // 2)
+    number = max(1, int(np.ceil((count - overlap) / (length - overlap))))
+    starts = np.linspace(0, max(count - length, 0), number).round().astype(int)
+    return [(int(s), int(min(s + length, count))) for s in starts]

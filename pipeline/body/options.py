@@ -1,0 +1,50 @@
+"""How a body is fitted, in physical units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Options of ``fit_track``.
+
+    Attributes:
+        fps: frames a second of the session; frame numbers divided by it are the times.
+        window_frames: longest run of frames solved in one batch (about 0.6 MB each); longer tracks are cut into
+            windows that share one shape.
+        overlap_frames: frames that neighbouring windows share and blend over.
+        max_gap_s: gaps without observations up to this long are bridged by the body's motion, and marked not valid.
+        min_joints: a frame with fewer joints seen by two cameras (of 19) is "too few joints".
+        max_fit_error_m: median distance between fitted and triangulated joints above which a frame is
+            "large residual".
+        max_residual_share: the same for reprojection, as a share of the person's height in the image.
+        max_speed_m_s: pelvis speed above which a frame is "implausible speed" (the fastest sprinters reach 12.4).
+        stature_m: least and greatest length from the soles to the top of the unposed body; outside, the whole
+            track is "implausible shape".
+        max_beta: the same for the largest beta, in standard deviations of the shape space.
+        acceleration_m_s2: typical acceleration of body points; larger lets faster motion through and more noise.
+        turn_acceleration_rad_s2: typical angular acceleration of joints.
+        offsets: estimate, for each track, where the detector's landmarks lie relative to joint centres. Off: limb
+            lengths and offsets explain each other, and one track cannot tell them apart.
+        offset_m: typical size of such an offset.
+        repair_swaps: undo left-right confusions of detectors before and during the fit.
+        iterations: most iterations of each stage.
+    """
+
+    fps: float = 30.0
+    window_frames: int = 300
+    overlap_frames: int = 30
+    max_gap_s: float = 0.5
+    min_joints: int = 8
+    max_fit_error_m: float = 0.10
+    max_residual_share: float = 0.08
+    max_speed_m_s: float = 12.5
+    stature_m: tuple[float, float] = (0.9, 2.4)
+    max_beta: float = 5.0
+    acceleration_m_s2: float = 10.0
+    turn_acceleration_rad_s2: float = 60.0
+    offsets: bool = False
+    offset_m: float = 0.02
+    repair_swaps: bool = True
+    iterations: int = 30
