@@ -12,10 +12,10 @@ from data.body_models import KEYPOINT_NAMES
 from data.open_body import makehuman, phenotypes, regressor, shape_space, smplx_joints, tpose
 from data.open_body.hands import hand_arrays
 from data.open_body.keypoints import keypoint_vertices
-from data.open_body.landmarks import landmark_arrays
+from data.open_body.landmarks import Face, landmark_arrays, sample_mask
 from data.open_body.makehuman import FACE_GROUPS, BaseMesh, Rig
 from data.open_body.recipe import recipe
-from pipeline.skeletons import SMPLX55_PARENTS
+from pipeline.skeletons import SMPLX55, SMPLX55_PARENTS
 
 SAMPLES = 600
 SEED = 20
@@ -97,6 +97,22 @@ def _skinning_weights(rig: Rig, kept: np.ndarray) -> np.ndarray:
     return weights / weights.sum(1, keepdims=True)
 
 
+def _face(folder: Path, mesh: BaseMesh, skin: _Skin, template: np.ndarray, weights: np.ndarray) -> Face:
+    count = len(skin.kept)
+    brow = makehuman.read_targets(folder, ["expression/units/caucasian/eyebrows-left-up"], len(mesh.vertices))[0]
+    on_head = weights[:, [SMPLX55.index(j) for j in ("neck", "head", "jaw", "left_eye", "right_eye")]].sum(1) > 0.5
+    return Face(
+        template,
+        skin.triangles,
+        on_head,
+        np.isin(skin.kept, mesh.groups["body"], invert=True),
+        sample_mask(
+            folder / "textures" / "mpfb_lips.jpg", mesh.uvs, skin.uv_triangles.ravel(), skin.triangles.ravel(), count
+        ),
+        brow[skin.kept, 1].astype(np.float64),
+    )
+
+
 def build_arrays(gender: str = "neutral", progress: Callable[[float], None] | None = None) -> dict[str, np.ndarray]:
     """Arrays of the open body model by SMPL-X key names: T-pose, y up, facing +z, metres, pelvis at the origin.
 
@@ -131,7 +147,7 @@ def build_arrays(gender: str = "neutral", progress: Callable[[float], None] | No
         "weights": weights,
         "kintree_table": np.stack([SMPLX55_PARENTS, np.arange(55)]).astype(np.int64),
         **hand_arrays(),
-        **landmark_arrays(mesh, skin.triangles, basis[0]),
+        **landmark_arrays(_face(folder, mesh, skin, basis[0], weights)),
         "vt": mesh.uvs,
         "ft": skin.uv_triangles.astype(np.uint32),
         "troupe_base_vertices": skin.kept,

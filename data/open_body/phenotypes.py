@@ -21,17 +21,21 @@ HEIGHT = ("minheight", None, "maxheight")
 PROPORTIONS = ("uncommonproportions", None, "idealproportions")
 
 LOCAL = (
-    ("arms/measure-upperarm-length", 0.25),
-    ("arms/measure-lowerarm-length", 0.25),
-    ("legs/measure-upperleg-height", 0.25),
-    ("legs/measure-lowerleg-height", 0.25),
+    ("arms/measure-upperarm-length", 0.15),
+    ("arms/measure-lowerarm-length", 0.15),
+    ("legs/measure-upperleg-height", 0.12),
+    ("legs/measure-lowerleg-height", 0.15),
     ("torso/measure-napetowaist-dist", 0.25),
     ("torso/measure-shoulder-dist", 0.25),
-    ("torso/measure-waist-circ", 0.2),
-    ("torso/measure-hips-circ", 0.2),
+    ("torso/measure-waist-circ", 0.25),
+    ("torso/measure-hips-circ", 0.25),
     ("neck/measure-neck-height", 0.25),
 )
-"""Local target pairs (``-decr``, ``-incr``) and the standard deviation of their parameter, whose range is −1 to 1."""
+"""Local target pairs (``-decr``, ``-incr``) and the standard deviation of their parameter, whose range is −1 to 1:
+about 1 cm for each limb, shoulder half-width and neck, 1.5 cm for the torso, as among adults of one height."""
+
+_HEIGHT_PARAMETER = ((-0.37, 0.0, 0.72), (0.0, 0.5, 1.0))
+"""Metres above the mean of the gender (1.73 m, 1.59 m) against MakeHuman's height parameter, as measured."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,9 @@ def draw_adults(count: int, gender: str, rng: np.random.Generator) -> Adults:
     return Adults(
         male=np.abs(sex - np.abs(0.12 * rng.standard_normal(count)).clip(0, 0.4)),
         old=0.6 * rng.random(count) ** 1.5,
-        muscle=bell(0.5, 0.17),
-        weight=bell(0.5, 0.17),
-        height=bell(0.5, 0.15),
+        muscle=rng.random(count),
+        weight=rng.random(count),
+        height=np.interp(0.066 * rng.standard_normal(count) + 0.025, *_HEIGHT_PARAMETER),
         proportions=bell(0.55, 0.17),
         races=rng.dirichlet(np.ones(3), count),
         local=np.clip(rng.standard_normal((count, len(LOCAL))) * [s for _, s in LOCAL], -1.0, 1.0),

@@ -7,10 +7,16 @@ from scipy.optimize import nnls
 
 from pipeline.skeletons import SMPLX55, SMPLX55_PARENTS
 
-CANDIDATES = 240
-"""Vertices nearest to the joint among those that move with it or with its neighbours."""
-SMOOTHING = 2e-4
-"""Metres: pull towards spread weights, so that a joint does not hang on single vertices."""
+CANDIDATES, DEEP_CANDIDATES = 250, 800
+"""Vertices nearest to the joint among those that move with it or with its neighbours; joints in torso and head lie deep."""
+DEEP = tuple(
+    SMPLX55.index(joint)
+    for joint in "pelvis left_hip spine1 spine2 spine3 neck head jaw left_collar left_shoulder".split()
+)
+RING = 24
+"""The distance of the nearest so many vertices is the unit in which a vertex is far."""
+SMOOTHING = 2e-2
+"""Metres: pull towards weights spread over the vertices around the joint, so that it does not hang on a few."""
 
 
 def joint_regressor(
@@ -19,7 +25,9 @@ def joint_regressor(
     """(55, V) rows that are non-negative and sum to one.
 
     A model is linear in its shape, so it is enough that the rows reproduce the joints of the template and their change
-    with each shape component; for expressions (``still``) the joints must not move.
+    with each shape component; for expressions (``still``) the joints must not move. MakeHuman's joint markers wander
+    against the skin with shape (most at the spine, by 25 mm on average); rows of vertices around the joint, as here,
+    follow the skin instead and so stay in the middle of it.
 
     Args:
         weights: (V, 55) skinning weights.
@@ -38,18 +46,20 @@ def joint_regressor(
         moving = weights[:, near].sum(1) > 0.4
         distance = np.linalg.norm(basis[0] - joints[0, joint], axis=-1)
         chosen = np.flatnonzero(moving)
-        chosen = chosen[np.argsort(distance[chosen], kind="stable")[:CANDIDATES]]
-        rows[joint, chosen] = _solve(basis[:, chosen], joints[:, joint], still[:, chosen])
+        reach = DEEP_CANDIDATES if joint in DEEP else CANDIDATES
+        chosen = chosen[np.argsort(distance[chosen], kind="stable")[:reach]]
+        rows[joint, chosen] = _solve(basis[:, chosen], joints[:, joint], still[:, chosen], distance[chosen])
         if other == joint:
             rows[joint] = 0.5 * (rows[joint] + rows[joint, mirror])
     rows = np.where(rows < 1e-6, 0.0, rows).round(7)
     return rows / rows.sum(1, keepdims=True)
 
 
-def _solve(basis: np.ndarray, joint: np.ndarray, still: np.ndarray) -> np.ndarray:
-    """Weights (C,) with Σ w = 1 and Σ w·basis ≈ joint, by non-negative least squares."""
+def _solve(basis: np.ndarray, joint: np.ndarray, still: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Weights (C,) with Σ w = 1 and Σ w·basis ≈ joint, by non-negative least squares; far vertices cost more."""
     count = basis.shape[1]
     centred = np.concatenate([basis - joint[:, None], still]).transpose(0, 2, 1).reshape(-1, count)
-    matrix = np.vstack([centred, SMOOTHING * np.eye(count), np.ones((1, count))])
+    cost = 0.5 * SMOOTHING * (1.0 + (distance / distance[min(RING, count) - 1]) ** 2)
+    matrix = np.vstack([centred, np.diag(cost), np.ones((1, count))])
     values, _ = nnls(matrix, np.r_[np.zeros(len(matrix) - 1), 1.0])
     return values / values.sum()

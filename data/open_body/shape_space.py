@@ -16,14 +16,14 @@ def principal_components(samples: np.ndarray, count: int) -> tuple[np.ndarray, n
         count: components kept.
     Returns:
         mean (V, 3); components (count, V, 3) metres a standard deviation; share of the variance they hold. The sign
-        of each component makes the figure grow.
+        of each component is the one that widens the figure, whichever the eigenvector routine gave.
     """
     mean = samples.mean(0)
     flat = (samples - mean).reshape(len(samples), -1)
     values, vectors = np.linalg.eigh(flat @ flat.T)
     order = np.argsort(values)[::-1][:count]
     components = (vectors[:, order].T @ flat).reshape(count, *mean.shape) / np.sqrt(len(samples))
-    components *= _signs(components)[:, None, None]
+    components *= np.sign((components * mean).sum((1, 2)))[:, None, None]
     return mean, components, float(values[order].sum() / values.sum())
 
 
@@ -34,15 +34,6 @@ def expression_components(units: np.ndarray, count: int) -> np.ndarray:
     values, vectors = np.linalg.eigh(flat @ flat.T)
     order = np.argsort(values)[::-1][:count]
     components = EXPRESSION_SPREAD * (vectors[:, order].T @ flat).reshape(count, *units.shape[1:])
-    return components * _signs(components)[:, None, None]
-
-
-def _signs(components: np.ndarray) -> np.ndarray:
-    """A sign for each component that does not depend on the eigenvector routine: vertical extent grows, or else (no
-    change of extent) the largest displacement is positive."""
-    heights = components[..., 1]
-    extent = heights.max(1) - heights.min(1)
-    balance = heights.max(1) + heights.min(1)
-    flat = components.reshape(len(components), -1)
-    largest = np.take_along_axis(flat, np.abs(flat).argmax(1)[:, None], 1)[:, 0]
-    return np.sign(np.where(np.abs(balance) > 1e-3 * extent, balance, largest))
+    flat = components.reshape(count, -1)
+    largest = np.take_along_axis(flat, np.abs(flat).argmax(1)[:, None], 1)
+    return components * np.sign(largest)[..., None]
