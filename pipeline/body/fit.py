@@ -117,6 +117,7 @@ def _fit_whole(
     first_pixel = np.full(19, FIRST_PIXEL_SHARE * longer_side)
     state = initial_state(plain, obs.joints, obs.joint_weights, obs.up)
     weights = _weights(options, FIRST_JOINT_M, first_pixel)
+    weights = replace(weights, beta=_beta_deviation(Problem(plain, obs, weights), state, options))
     state = solve(Problem(plain, obs, weights), state, options.iterations).state
     report(0.4)
     state, again = _restart_bad_frames(plain, obs, state)
@@ -130,10 +131,22 @@ def _fit_whole(
     pixel = first_pixel
     for stage in range(2):
         pixel = _pixel_deviations(obs, kinematics.points(state), longer_side)
-        problem = Problem(kinematics, obs, _weights(options, LATER_JOINT_M, pixel))
+        weights = _weights(options, LATER_JOINT_M, pixel)
+        weights = replace(weights, beta=_beta_deviation(Problem(kinematics, obs, weights), state, options))
+        problem = Problem(kinematics, obs, weights)
         state = solve(problem, state, options.iterations).state
         report(0.8 + 0.2 * stage)
     return _Fitted(state, obs, pixel)
+
+
+def _beta_deviation(problem: Problem, state: State, options: FitOptions) -> float:
+    """Deviation of the betas' prior that makes shape as uncertain as landmarks with a constant bias leave it.
+
+    Residuals of a biased landmark are the same in every frame, not independent: rather than weaken them all, the
+    prior is raised by the factor by which they claim too much.
+    """
+    claimed = problem.information_per_point(state) * options.landmark_bias_m**2
+    return 1 / np.sqrt(max(1.0, claimed))
 
 
 def _restart_bad_frames(kinematics: Kinematics, obs: Observations, state: State) -> tuple[State, bool]:

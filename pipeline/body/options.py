@@ -23,6 +23,8 @@ class FitOptions:
         stature_m: least and greatest length from the soles to the top of the unposed body; outside, the whole
             track is "implausible shape".
         max_beta: the same for the largest beta, in standard deviations of the shape space.
+        landmark_bias_m: how far a detector's landmarks lie from the body's points, the same way in every frame. It
+            bounds what any number of frames can say about the shape.
         acceleration_m_s2: typical acceleration of body points; larger lets faster motion through and more noise.
         turn_acceleration_rad_s2: typical angular acceleration of joints.
         offsets: estimate, for each track, where the detector's landmarks lie relative to joint centres. Off: limb
@@ -42,6 +44,7 @@ class FitOptions:
     max_speed_m_s: float = 12.5
     stature_m: tuple[float, float] = (0.9, 2.4)
     max_beta: float = 5.0
+    landmark_bias_m: float = 0.015
     acceleration_m_s2: float = 10.0
     turn_acceleration_rad_s2: float = 60.0
     offsets: bool = False

@@ -116,6 +116,12 @@ class Problem:
             shared_gradient = shared_gradient + prior * np.concatenate([state.betas, state.offsets])
         return NormalEquations(tuple(blocks), gradient, mixed, shared, shared_gradient)
 
+    def information_per_point(self, state: State) -> float:
+        """How sharply the observations of the whole track fix a point of the body, were it rigid: mean over points and
+        axes of the summed information, 1/m^2."""
+        information, _ = self._data_terms(self.kinematics.points(state))
+        return float(np.trace(information.sum(0), axis1=-2, axis2=-1).mean() / 3)
+
     def _kernel(self, squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Geman-McClure value and slope for squared residuals in deviations."""
         c = self.weights.kernel**2
