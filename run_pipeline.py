@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--camera", metavar="C")
     inspect.add_argument("--person", type=int, metavar="N")
     inspect.add_argument("--image", metavar="OUT.png", help="draw it instead of listing it")
+    inspect.add_argument("--compare", action="store_true", help="the plain image beside the picture")
 
     verb("report", "write the quality report again from what is cached")
 

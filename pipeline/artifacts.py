@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import socket
 import struct
 import uuid
@@ -321,6 +322,7 @@ class ArtifactWriter:
             "software": json.dumps({"h5py": h5py.__version__, "numpy": np.__version__}),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": float(self._seconds()) if self._seconds else 0.0,
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             "host": socket.gethostname(),
         }
         for name, value in attributes.items():

@@ -177,7 +177,7 @@ class BodyConfig(Section):
     model: str = Field("open", description="open, or the path of a SMPLX_*.npz file.")
     gender: Literal["neutral", "male", "female"] = Field("neutral", description="Variant of the open model.")
     max_residual_m: Number = Field(
-        0.15, gt=0, description="A frame whose median joint distance is larger is marked invalid."
+        0.10, gt=0, description="A frame whose median joint distance is larger is marked invalid."
     )
 
 
@@ -187,7 +187,6 @@ class ExportConfig(Section):
     formats: list[Literal["ply", "obj", "glb"]] = Field(
         ["ply", "glb"], description="Mesh formats a frame; the animated session.glb is always written."
     )
-    scene: bool = Field(True, description="One mesh of everybody a frame beside one a person.")
     overlays: bool = Field(True, description="A video a camera with skeletons and bodies drawn over it.")
     overlay_height: int = Field(720, ge=90, le=4320, description="Height of the overlay videos, pixels.")
 

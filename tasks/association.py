@@ -6,9 +6,8 @@ import json
 
 from pipeline.association.options import AssociationOptions
 from pipeline.association.plain import associate
-from pipeline.keypoints.detections import Detections, concatenate
 from tasks.execution import Context
-from tasks.keypoints import read_detections_artifact
+from tasks.people import camera_detections
 
 
 def options_of(context: Context) -> AssociationOptions:
@@ -22,12 +21,6 @@ def options_of(context: Context) -> AssociationOptions:
         min_track_frames=config.min_track_frames,
         epipolar_m=config.max_ray_distance_m,
     )
-
-
-def camera_detections(context: Context, camera: str) -> Detections:
-    """A camera's detections over all chunks."""
-    parts = [p for p in context.parts("keypoints") if p.camera == camera]
-    return concatenate([read_detections_artifact(context.open(p)) for p in parts])
 
 
 def compute(context: Context) -> None:

@@ -12,6 +12,7 @@ from data.open_body.recipe import recipe
 from pipeline.association.tracks import Tracks
 from pipeline.config import Session
 from tasks.execution import Context
+from tasks.keys import FileDigests
 from tasks.parts import Part
 
 
@@ -30,7 +31,7 @@ def input_files(session: Session, part: Part) -> dict[str, Path]:
     return {"body model": licensed_body_model(session.resolve(config.model), config.gender)}
 
 
-def weights(session: Session) -> dict[str, str]:
+def digests(session: Session, files: FileDigests) -> dict[str, str]:
     """The open model is known by its recipe, without building it."""
     config = session.config.body
     if config.model != "open":

@@ -9,8 +9,10 @@ from data.calibration.reader import read_calibration
 from pipeline.cameras import Rig
 from pipeline.config import NAME, Session
 from pipeline.errors import InputError
-from pipeline.rig_checks import check_rig
+from pipeline.rig_checks import Finding, check_rig, fit_to_images
 from tasks.execution import Context
+from tasks.keys import FileDigests
+from tasks.media import media_path, source_of
 from tasks.parts import Part
 
 
@@ -18,24 +20,34 @@ def input_files(session: Session, part: Part) -> dict[str, Path]:
     return {"calibration": session.resolve(session.config.capture.calibration)}
 
 
-def read_rig(session: Session) -> Rig:
-    """The configured cameras as the session's images show them.
+def digests(session: Session, files: FileDigests) -> dict[str, str]:
+    """The sizes of the images: cameras are fitted to images that were scaled or turned after the calibration."""
+    if not session.has_images:
+        return {}
+    return {
+        f"image size of {name}": files.derived(
+            media_path(session, name), "size", lambda name=name: "x".join(map(str, source_of(session, name).size))
+        )
+        for name in calibrated_rig(session).names
+    }
+
+
+def calibrated_rig(session: Session) -> Rig:
+    """The configured cameras as the calibration has them.
 
     Raises:
         InputError: calibration that cannot be read, cameras that it lacks, or names that cannot be file names.
     """
     capture = session.config.capture
     path = session.resolve(capture.calibration)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what had to be assumed is a finding of ``check``, told once
-        rig = read_calibration(
-            path,
-            capture.calibration_format,
-            units=capture.units,
-            up=capture.up,
-            apply_viewrotation=capture.apply_viewrotation,
-            size_of=lambda camera: _image_size(session, camera),
-        )
+    rig = read_calibration(
+        path,
+        capture.calibration_format,
+        units=capture.units,
+        up=capture.up,
+        apply_viewrotation=capture.apply_viewrotation,
+        size_of=lambda camera: _image_size(session, camera),
+    )
     if capture.cameras is not None:
         for name in capture.cameras:
             if name not in rig.names:
@@ -50,20 +62,34 @@ def read_rig(session: Session) -> Rig:
     return rig if capture.undistort else rig.undistorted()
 
 
-def _image_size(session: Session, camera: str) -> tuple[int, int]:
-    from tasks.timeline import source_of
+def session_rig(session: Session) -> tuple[Rig, list[Finding]]:
+    """The cameras as the session's images show them, and what was assumed or is doubtful.
 
+    Raises:
+        InputError: as ``calibrated_rig``, or a recording that cannot be opened.
+    """
+    with warnings.catch_warnings(record=True) as assumed:
+        warnings.simplefilter("always")
+        rig = calibrated_rig(session)
+    found = [Finding("warning", None, str(w.message).rstrip("."), "See capture.units and capture.up") for w in assumed]
+    if session.has_images:
+        rig, fitted = fit_to_images(rig, {name: tuple(source_of(session, name).size) for name in rig.names})
+        found += fitted
+    return rig, found + check_rig(rig)
+
+
+def _image_size(session: Session, camera: str) -> tuple[int, int]:
     if not session.has_images:
         raise InputError(
             session.resolve(session.config.capture.calibration),
             f"camera {camera}: the image size is not in the calibration and there are no images",
             "Add the image size to the calibration",
         )
-    return source_of(session, camera).size
+    return tuple(source_of(session, camera).size)
 
 
 def compute(context: Context) -> None:
-    rig = read_rig(context.session)
-    for finding in check_rig(rig):
+    rig, found = session_rig(context.session)
+    for finding in found:
         print(f"{finding.severity}: {finding.camera or 'rig'}: {finding.message}. {finding.remedy}")
     context.writer.put_all(rig.to_arrays())

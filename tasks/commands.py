@@ -13,7 +13,7 @@ from pipeline.config import Session, load_session
 from pipeline.errors import InputError
 from tasks.graph import Graph
 from tasks.parts import Selection
-from tasks.run import Outcome, run_session
+from tasks.run import Outcome, Request, run_session
 from tasks.stages import STAGES, stage_named
 
 OK, INCOMPLETE, USAGE = 0, 1, 2
@@ -22,11 +22,13 @@ OK, INCOMPLETE, USAGE = 0, 1, 2
 def run(options: Namespace) -> int:
     """Every session in turn; one that fails never stops the others."""
     sessions = _load_all(options.configs)
-    selection = Selection(frames=options.frames, people=options.people)
+    if options.until:
+        stage_named(options.until)
+    request = Request(options.until, Selection(frames=options.frames, people=options.people))
     codes = []
     for session in sessions:
         try:
-            codes.append(_run_one(session, options.until, selection, options.workers, options.scheduler_url))
+            codes.append(run_one(session, request, options.workers, options.scheduler_url))
         except InputError as error:
             if len(sessions) == 1:
                 raise
@@ -46,23 +48,16 @@ def _load_all(paths: list[str]) -> list[Session]:
     return sessions
 
 
-def _run_one(
-    session: Session,
-    until: str | None,
-    selection: Selection,
-    workers: int | None = None,
-    scheduler_url: str | None = None,
-) -> int:
+def run_one(session: Session, request: Request, workers: int | None = None, scheduler_url: str | None = None) -> int:
+    """Check, make, report; the exit code."""
     from tasks import check, report
 
-    if until:
-        stage_named(until)
     started = time.monotonic()
     if not (session.output / "session.json").exists() or not _has_cache(session):
         check.refuse_errors(check.findings(session))
     else:
         check.refuse_errors(check.cheap_findings(session))
-    outcome = run_session(session, until, selection, workers, scheduler_url)
+    outcome = run_session(session, request, workers, scheduler_url)
     if outcome.made or outcome.failed or not (session.output / "export" / "report.html").exists():
         report.write(session)
     return _verdict(session, outcome, time.monotonic() - started)
@@ -137,7 +132,7 @@ def rerun(options: Namespace) -> int:
         marker = graph.rerun_marker(part)
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
-    return _run_one(session, None, Selection(), options.workers)
+    return run_one(session, Request(again=True), options.workers)
 
 
 def inspect_(options: Namespace) -> int:

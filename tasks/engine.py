@@ -85,14 +85,13 @@ def build(session: Session, parts: Iterable[Part], workers: int, scheduler_url: 
     logging.getLogger("luigi-interface").setLevel(logging.CRITICAL)
     logging.getLogger("luigi").setLevel(logging.CRITICAL)
     with _monitor(len(parts)):
-        luigi.build(
+        luigi.build(  # its own messages go nowhere: the monitor and the records tell more
             [PartTask(str(session.path), p.encode()) for p in parts],
             workers=workers,
             local_scheduler=scheduler_url is None,
             scheduler_url=scheduler_url or "",
             detailed_summary=True,
             log_level="CRITICAL",
-            no_configure_logging=True,
         )
     graph.digests.save()
 

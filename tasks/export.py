@@ -15,7 +15,7 @@ from pipeline.files import write_atomic
 from tasks.bodies import load_model
 from tasks.execution import Context
 from tasks.manifests import put_manifest
-from tasks.people import bodies_of, tracks_of
+from tasks.people import bodies_of, names_of, tracks_of
 
 
 def compute(context: Context) -> None:
@@ -28,9 +28,8 @@ def compute(context: Context) -> None:
     skeletons = skeleton_arrays(list(tracks.values()), fps, frames=frames, fitted=fitted)
     files += [_write(folder / "skeletons.npz", npz_bytes(skeletons))]
     merged = merged_tracks(list(tracks.values()), frames)
-    names = {p.person: context.open(p).attribute("name") for p in context.parts("identities")}
-    known = {i: n for i, n in names.items() if n}
-    files += [_write(folder / "identities.json", json.dumps(describe(merged, known), indent=2) + "\n")]
+    told = describe(merged, names_of(context))
+    files += [_write(folder / "identities.json", json.dumps(told, indent=2) + "\n")]
     files += [_write(folder / "association.txt", association_text(merged))]
     put_manifest(context, files)
 

@@ -13,8 +13,8 @@ from pipeline.config import Session
 from pipeline.frames import store_frames
 from pipeline.images import decode
 from tasks.execution import Context
+from tasks.media import media_path, source_of
 from tasks.parts import Part
-from tasks.timeline import media_path, source_of
 
 
 def input_files(session: Session, part: Part) -> dict[str, Path]:

@@ -19,7 +19,8 @@ SHORTEST_CHUNK = 120
 
 
 class Graph:
-    """A session seen as parts. Reads headers only, so asking it is cheap; it never writes.
+    """A session seen as parts. Reads headers, so asking it is cheap; it writes nothing, but puts aside the one artifact
+    that it has to read whole (calibration) if that is damaged.
 
     What it finds may change under it while a run goes on: nothing is remembered but digests of input files and what
     upstream artifacts said when they were complete.
@@ -146,7 +147,7 @@ class Graph:
         parameters |= module.parameters(session, part) if hasattr(module, "parameters") else {}
         files = module.input_files(session, part) if hasattr(module, "input_files") else {}
         digests = {name: self.digests.digest(path) for name, path in files.items()}
-        digests |= module.weights(session) if hasattr(module, "weights") else {}
+        digests |= module.digests(session, self.digests) if hasattr(module, "digests") else {}
         return {
             "stage": str(part),
             "revision": stage.revision,

@@ -10,14 +10,13 @@ import numpy as np
 
 from data.detections.reader import read_detections
 from data.model_files import blazepose_files
-from pipeline.artifacts import Artifact
 from pipeline.config import Session
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import Detector
 from tasks.execution import Context
 from tasks.frames import read_image
+from tasks.media import detections_path
 from tasks.parts import Part
-from tasks.timeline import detections_path
 
 WARM_UP_FRAMES = 8
 """Frames before a chunk that only settle the tracking, so that results hardly depend on where chunks begin."""
@@ -50,15 +49,12 @@ def compute(context: Context) -> None:
     else:
         found = _detect(context, frames, rows)
     found = replace(found, time_error_s=timeline["time_error_s"][row][rows])
+    if not context.session.config.keypoints.masks:
+        found = replace(found, masks=(), mask_boxes=found.mask_boxes[:0])
     context.writer.put_all(found.to_arrays())
     context.writer.attribute("joint_set", found.joint_set)
     counts = np.diff(found.offsets)
     print(f"{counts.mean() if len(counts) else 0:.2f} people a frame, {np.sum(counts == 0)} frames without anybody")
-
-
-def read_detections_artifact(artifact: Artifact) -> Detections:
-    """The detections that an artifact of this stage holds."""
-    return Detections.from_arrays(artifact.arrays(), artifact.attribute("joint_set"))
 
 
 def _read(context: Context, frames: np.ndarray, plan: np.ndarray) -> Detections:
@@ -92,7 +88,7 @@ def detector_of(session: Session) -> Detector:
     config = session.config.keypoints
     from pipeline.keypoints.blazepose import BlazePose, BlazePoseOptions
 
-    blazepose = BlazePose(*blazepose_files(), BlazePoseOptions(max_people=config.max_people, masks=config.masks))
+    blazepose = BlazePose(*blazepose_files(), BlazePoseOptions(max_people=config.max_people))
     if config.detector == "mediapipe":
         return blazepose
     from pipeline.keypoints.onnx_pose import OnnxPose

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,23 @@ class FileDigests:
         except OSError as error:
             raise InputError(path, f"cannot be read ({error.strerror})", "Check its permissions") from None
 
+    def derived(self, path: Path, what: str, compute: Callable[[], str]) -> str:
+        """A digest of something read out of a file or folder, remembered like its bytes' digest.
+
+        For stages that depend on a property of a recording (its time stamps), not on every byte of it.
+        """
+        path = Path(path)
+        name = f"{what} of {path.resolve()}"
+        stamp = self._stamp(path)
+        known = self._load().get(name)
+        if known and known[0] == stamp:
+            return known[1]
+        value = compute()
+        if not self._young(path):
+            self._load()[name] = [stamp, value]
+            self._changed = True
+        return value
+
     def save(self) -> None:
         """Write the memory if it grew. A disk that refuses is not an error: the memory is a convenience."""
         if self._changed and self._known is not None:
@@ -55,10 +73,21 @@ class FileDigests:
                 return
             self._changed = False
 
+    def _stamp(self, path: Path) -> list:
+        """What changes when a file, or a folder's files, are written."""
+        if path.is_dir():
+            listing = [(p.relative_to(path).as_posix(), self._stamp(p)) for p in _files_below(path)]
+            return [hashlib.sha256(json.dumps(listing).encode()).hexdigest()]
+        stat = path.stat()
+        return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+    def _young(self, path: Path) -> bool:
+        stats = [p.stat() for p in ([path] if path.is_file() else _files_below(path))]
+        return any(time.time() - max(s.st_mtime, s.st_ctime) <= YOUNG_S for s in stats)
+
     def _file(self, path: Path) -> str:
         real = path.resolve(strict=True)
-        stat = real.stat()
-        stamp = [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        stamp = self._stamp(real)
         known = self._load().get(str(real))
         if known and known[0] == stamp:
             return known[1]
@@ -66,14 +95,13 @@ class FileDigests:
         with real.open("rb") as file:
             while block := file.read(_HASH_BLOCK):
                 digest.update(block)
-        if time.time() - max(stat.st_mtime, stat.st_ctime) > YOUNG_S:
+        if not self._young(real):
             self._load()[str(real)] = [stamp, digest.hexdigest()]
             self._changed = True
         return digest.hexdigest()
 
     def _folder(self, path: Path) -> str:
-        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        listing = [(p.relative_to(path).as_posix(), self._file(p)) for p in files]
+        listing = [(p.relative_to(path).as_posix(), self._file(p)) for p in _files_below(path)]
         return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
     def _load(self) -> dict[str, list]:
@@ -85,16 +113,25 @@ class FileDigests:
         return self._known
 
 
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+
+
 def settings_of(session: Session, fields: tuple[str, ...]) -> dict[str, Any]:
-    """The values of configuration fields, those at their default left out, so that new options stale nothing."""
-    found = {}
+    """The values of configuration fields, those at their default left out, so that new options stale nothing.
+
+    A field that is a section stands for every field in it.
+    """
+    found: dict[str, Any] = {}
     for field in fields:
         *path, last = field.split(".")
         section: BaseModel = session.config
         for name in path:
             section = getattr(section, name)
         value = section.model_dump(mode="json", include={last}, exclude_defaults=True).get(last)
-        if value not in (None, {}):
+        if isinstance(getattr(section, last), BaseModel):
+            found |= {f"{field}.{name}": inner for name, inner in (value or {}).items()}
+        elif value is not None:
             found[field] = value
     return found
 

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.export.people import merged_tracks
-from tasks.association import camera_detections
-from tasks.bodies import load_model
 from tasks.execution import Context
 from tasks.frames import read_image
 from tasks.manifests import put_manifest
-from tasks.people import bodies_of, tracks_of
+from tasks.people import bodies_of, camera_detections, posed_bodies, tracks_of
 
 
 def compute(context: Context) -> None:
@@ -21,13 +19,12 @@ def compute(context: Context) -> None:
     rig, name = context.rig(), context.part.camera
     images, timeline = context.input("frames"), context.input("timeline")
     frames, fps = timeline["frames"], timeline.attribute("fps")
-    bodies = bodies_of(context)
     overlay = Overlay(
         rig[name],
         detections=camera_detections(context, name),
         tracks=merged_tracks(list(tracks_of(context).values()), frames),
         camera_index=rig.names.index(name),
-        bodies=_posed(context, bodies) if bodies else None,
+        bodies=posed_bodies(context.session, bodies_of(context)),
         fps=fps,
         scale=min(1.0, context.session.config.export.overlay_height / rig[name].size[1]),
     )
@@ -40,16 +37,3 @@ def compute(context: Context) -> None:
     path = context.session.output / "export" / "overlays" / f"{name}.mp4"
     write_overlay_video(path, pictures(), fps / context.session.config.capture.frames.step)
     put_manifest(context, [path])
-
-
-def _posed(context: Context, bodies: dict):
-    """Frame number -> meshes by person id, posed when asked for."""
-    from pipeline.export.meshes import body_meshes
-
-    model = load_model(context.session)
-
-    def at(frame: int) -> dict:
-        ((_, people),) = body_meshes(model, bodies, np.array([frame]))
-        return people
-
-    return at

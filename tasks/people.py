@@ -1,17 +1,70 @@
-"""What export, overlays and the report read: everybody's tracks and bodies, as far as they are there."""
+"""What export, overlays, report and inspection read: detections, tracks and bodies, as far as they are there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.artifacts import Artifact
 from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
-from tasks.execution import Context
+from pipeline.config import Session
+from pipeline.keypoints.detections import Detections, concatenate
+from pipeline.quality.drawing import Mesh
+from tasks.parts import Part
 
 
-def tracks_of(context: Context) -> dict[int, Tracks]:
+class Source(Protocol):
+    """Where artifacts come from: a stage's context, or everything that is cached."""
+
+    session: Session
+
+    def parts(self, stage: str) -> list[Part]:
+        """Parts of a stage whose artifacts may be read."""
+
+    def open(self, part: Part) -> Artifact:
+        """One of them, verified."""
+
+
+def camera_detections(source: Source, camera: str) -> Detections | None:
+    """A camera's detections over all chunks that there are."""
+    found = []
+    for part in source.parts("keypoints"):
+        if part.camera == camera:
+            artifact = source.open(part)
+            found.append(Detections.from_arrays(artifact.arrays(), artifact.attribute("joint_set")))
+    return concatenate(found) if found else None
+
+
+def tracks_of(source: Source) -> dict[int, Tracks]:
     """Person id -> their track."""
-    return {p.person: Tracks.from_arrays(context.open(p).arrays()) for p in context.parts("identities")}
+    return {p.person: Tracks.from_arrays(source.open(p).arrays()) for p in source.parts("identities")}
 
 
-def bodies_of(context: Context) -> dict[int, BodyTrack]:
+def names_of(source: Source) -> dict[int, str]:
+    """Person id -> the name that the user gave."""
+    names = {p.person: source.open(p).attribute("name") for p in source.parts("identities")}
+    return {i: n for i, n in names.items() if n}
+
+
+def bodies_of(source: Source) -> dict[int, BodyTrack]:
     """Person id -> their fitted body."""
-    return {p.person: BodyTrack.from_arrays(context.open(p).arrays()) for p in context.parts("bodies")}
+    return {p.person: BodyTrack.from_arrays(source.open(p).arrays()) for p in source.parts("bodies")}
+
+
+def posed_bodies(session: Session, bodies: Mapping[int, BodyTrack]) -> Callable[[int], Mapping[int, Mesh]] | None:
+    """Frame number -> meshes by person id, posed when asked for; None if nobody has a body."""
+    if not bodies:
+        return None
+    from pipeline.export.meshes import body_meshes
+    from tasks.bodies import load_model
+
+    model = load_model(session)
+
+    def at(frame: int) -> Mapping[int, Mesh]:
+        ((_, people),) = body_meshes(model, bodies, np.array([frame]))
+        return people
+
+    return at

@@ -42,6 +42,8 @@ class Record:
     error: str = ""
     passing: bool = False
     progress: float = 0.0
+    born: str = ""
+    """When its process started, on the host's own clock: a number that is used again is another process."""
 
 
 class Records:
@@ -64,7 +66,7 @@ class Records:
         if record.state != "running":
             return record
         here = record.host == socket.gethostname()
-        gone = not Path(f"/proc/{record.pid}").exists() if here else age > LOST_AFTER_S
+        gone = process_born(record.pid) != record.born if here else age > LOST_AFTER_S
         if gone:
             return replace(record, state="lost", error="its process was killed or its machine went away", passing=True)
         return record
@@ -74,18 +76,32 @@ class Records:
             self.path(part).unlink()
 
     def fail(self, part: Part, error: str, passing: bool) -> None:
-        record = Record("failed", socket.gethostname(), os.getpid(), time.time(), error, passing)
+        record = replace(_own_record("failed"), error=error, passing=passing)
         write_atomic(self.path(part), json.dumps(asdict(record)))
 
     @contextmanager
     def running(self, part: Part) -> Iterator[Heartbeat]:
         """Holds a running record while the block lasts."""
-        heartbeat = Heartbeat(self.path(part), Record("running", socket.gethostname(), os.getpid(), time.time()))
+        heartbeat = Heartbeat(self.path(part), _own_record("running"))
         heartbeat.start()
         try:
             yield heartbeat
         finally:
             heartbeat.stop()
+
+
+def process_born(pid: int) -> str:
+    """Start time of a process of this host in clock ticks since boot, empty if it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _own_record(state: str) -> Record:
+    pid = os.getpid()
+    return Record(state, socket.gethostname(), pid, time.time(), born=process_born(pid))
 
 
 class Heartbeat:

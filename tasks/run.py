@@ -12,7 +12,7 @@ from tasks.execution import THREAD_VARIABLES
 from tasks.graph import Graph
 from tasks.parts import Part, Selection
 from tasks.records import Record, Records, claim_output, session_lock
-from tasks.stages import STAGES, stage_named
+from tasks.stages import STAGES
 
 TRIES = 3
 """How often a part is tried whose failure may pass: a killed process, a damaged input that was put aside."""
@@ -33,50 +33,53 @@ class Outcome:
         return not self.failed and not self.waiting
 
 
-def asked_for(graph: Graph, until: str | None, selection: Selection) -> list[Part]:
-    """Parts that a run is for, as far as they can be told by now: those of all stages up to ``until``.
+@dataclass(frozen=True)
+class Request:
+    """What a run is for.
 
-    Stages made from what there is (export) always belong to it. A selection limits parts of the last chunked or
-    per-person stages; what they need is made whole.
+    ``until`` names the last stage; stages made from what there is (export) always belong to it. ``selection`` limits
+    the parts of chunked and per-person stages; what they need is made whole. ``again`` asks only for stages that have
+    artifacts already.
     """
-    names = list(STAGES)
-    last = names.index(until) if until else len(names)
-    found = []
-    for stage in graph.stages():
-        if names.index(stage.name) <= last or stage.tolerant:
-            found += [p for p in graph.parts(stage) or [] if selection.matches(p)]
-    return found
+
+    until: str | None = None
+    selection: Selection = field(default_factory=Selection)
+    again: bool = False
+
+    def parts(self, graph: Graph) -> list[Part]:
+        """The parts asked for, as far as they can be told by now."""
+        names = list(STAGES)
+        last = names.index(self.until) if self.until else len(names)
+        found = []
+        for stage in graph.stages():
+            if self.again and not any((graph.cache / stage.name).glob("*.h5")):
+                continue
+            if names.index(stage.name) <= last or stage.tolerant:
+                found += [p for p in graph.parts(stage) or [] if self.selection.matches(p)]
+        return found
 
 
 def run_session(
-    session: Session,
-    until: str | None = None,
-    selection: Selection | None = None,
-    workers: int | None = None,
-    scheduler_url: str | None = None,
+    session: Session, request: Request, workers: int | None = None, scheduler_url: str | None = None
 ) -> Outcome:
     """Make everything asked for. Failures of parts are in the outcome, not raised.
 
     Raises:
         InputError: something is wrong with the session before any part is tried.
     """
-    if until:
-        stage_named(until)
     claim_output(session)
     with session_lock(session):
         for leftover in abandoned_temporaries(session.output):
             leftover.unlink(missing_ok=True)
-        return _rounds(session, until, selection or Selection(), workers, scheduler_url)
+        return _rounds(session, request, workers, scheduler_url)
 
 
-def _rounds(
-    session: Session, until: str | None, selection: Selection, workers: int | None, scheduler_url: str | None
-) -> Outcome:
+def _rounds(session: Session, request: Request, workers: int | None, scheduler_url: str | None) -> Outcome:
     graph, records = Graph(session), Records(session.output / "cache")
     tries: dict[Part, int] = {}
     outcome = Outcome()
     while True:
-        asked = asked_for(graph, until, selection)
+        asked = request.parts(graph)
         seen: dict = {}
         missing = [p for p in asked if graph.current(p, seen) is None]
         outcome.failed = {p: records.read(p) for p in missing if p in tries and records.read(p) is not None}

@@ -1,8 +1,12 @@
 """The one table of stages: what there is, what each reads, and which settings its result depends on.
 
 Everything else reads it: the engine builds from it, keys are made from it, ``status`` and ``why`` print it. The module
-``tasks.<name>`` of a stage holds ``compute(context)`` and, where it has any, ``input_files(session, part)``,
-``weights(session)``, ``parameters(session, part)`` and ``inputs(session)``.
+``tasks.<name>`` of a stage holds ``compute(context)`` and, where the table does not say it all,
+
+    input_files(session, part)   logical name -> file or folder whose bytes it depends on
+    digests(session, files)      logical name -> digest of something else that it depends on
+    parameters(session, part)    more values for the key
+    inputs(session)              the input stages of this session, where they depend on its configuration
 """
 
 from __future__ import annotations
@@ -143,7 +147,7 @@ STAGES: dict[str, Stage] = {
             1,
             SESSION,
             ("calibration", "timeline", "identities", "bodies"),
-            ("export.formats", "export.scene"),
+            ("export.formats",),
             "manifest",
             "skeletons, bodies, meshes and the animated scene as files",
             tolerant=True,

@@ -6,59 +6,53 @@ video.
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
 
 import numpy as np
 
 from data.detections.reader import count_frames
-from data.image_folder import numbered_files
-from data.sources import open_source, source_audio, source_energy, video_path
+from data.sources import source_audio, source_energy
 from pipeline.config import Session
 from pipeline.errors import InputError
-from pipeline.synchronisation import Sync, audio_offsets, frame_plan, given_offsets, motion_offsets
+from pipeline.synchronisation import (
+    Sync,
+    audio_offsets,
+    frame_plan,
+    given_offsets,
+    motion_offsets,
+    no_offsets,
+    session_frames,
+    session_rate,
+)
+from tasks.calibration import calibrated_rig
 from tasks.execution import Context
-from tasks.parts import Part
+from tasks.keys import FileDigests
+from tasks.media import detections_path, media_path, source_of
 
 
 def inputs(session: Session) -> tuple[str, ...]:
     return ("calibration",)
 
 
-def source_of(session: Session, camera: str):
-    """The camera's video or images as a ``FrameSource``."""
-    capture = session.config.capture
-    pattern, kind = (capture.videos, "videos") if capture.videos is not None else (capture.images, "images")
-    return open_source(str(session.path.parent / pattern), camera, kind, capture.fps)
+def digests(session: Session, files: FileDigests) -> dict[str, str]:
+    """Every camera's time stamps; all of a recording only where synchronisation looks at it."""
+    found = {}
+    for camera in calibrated_rig(session).names:
+        if not session.has_images:
+            count = count_frames(session.config.keypoints.detector, detections_path(session, camera))
+            found[camera] = f"{count} frames"
+        elif session.config.capture.sync.method in ("motion", "audio"):
+            found[camera] = files.digest(media_path(session, camera))
+        else:
+            found[camera] = files.derived(
+                media_path(session, camera), "time stamps", lambda camera=camera: _stamps_digest(session, camera)
+            )
+    return found
 
 
-def media_path(session: Session, camera: str) -> Path:
-    """The file or folder that a camera's frames come from."""
-    capture = session.config.capture
-    if capture.videos is not None:
-        return video_path(str(session.path.parent / capture.videos), camera)
-    return numbered_files(str(session.path.parent / capture.images), camera)[0]
-
-
-def detections_path(session: Session, camera: str) -> Path:
-    """The file or folder that a camera's given detections come from."""
-    pattern = session.config.keypoints.detections
-    if "{camera}" in pattern:
-        return session.resolve(pattern.replace("{camera}", camera))
-    folder = session.resolve(pattern)
-    named = [folder / camera, *sorted(folder.glob(f"{camera}.*"))] if folder.is_dir() else [folder]
-    return next((p for p in named if p.exists()), folder / camera)
-
-
-def camera_names(session: Session) -> tuple[str, ...]:
-    from tasks.calibration import read_rig
-
-    return read_rig(session).names
-
-
-def input_files(session: Session, part: Part) -> dict[str, Path]:
-    """Every camera's source: its time stamps decide the clock."""
-    locate = media_path if session.has_images else detections_path
-    return {camera: locate(session, camera) for camera in camera_names(session)}
+def _stamps_digest(session: Session, camera: str) -> str:
+    source = source_of(session, camera)
+    return hashlib.sha256(np.asarray(source.times_s, np.float64).tobytes() + repr(source.fps).encode()).hexdigest()
 
 
 def compute(context: Context) -> None:
@@ -66,8 +60,11 @@ def compute(context: Context) -> None:
     cameras = [n.decode() for n in context.input("calibration")["names"]]
     times, fps = _times(session, cameras)
     sync = _synchronise(session, cameras, fps, context.progress)
-    frames = _session_frames(session, times, sync, fps)
-    plans = [frame_plan(t, o, frames / fps) for t, o in zip(times, sync.offsets_s, strict=True)]
+    wanted = session.config.capture.frames
+    frames = session_frames(times, sync, fps, wanted.start, wanted.stop, wanted.step)
+    if wanted.stop is not None and frames[-1] + wanted.step < wanted.stop:
+        print(f"warning: the recordings end at frame {frames[-1]}, before capture.frames.stop {wanted.stop}")
+    plans = [frame_plan(times[c], sync.offset(c), frames / fps) for c in cameras]
     writer = context.writer
     writer.put("frames", frames)
     writer.put("times_s", frames / fps)
@@ -78,29 +75,30 @@ def compute(context: Context) -> None:
     writer.attribute("fps", fps)
     writer.attribute("cameras", cameras)
     writer.attribute("sync_method", sync.method)
-    step = session.config.capture.frames.step
-    writer.note = {"frames": [int(frames[0]), int(frames[-1]) + 1, step, len(frames)]}
+    writer.note = {"frames": [int(frames[0]), int(frames[-1]) + 1, wanted.step, len(frames)]}
 
 
-def _times(session: Session, cameras: list[str]) -> tuple[list[np.ndarray], float]:
+def _times(session: Session, cameras: list[str]) -> tuple[dict[str, np.ndarray], float]:
     """Time stamps of every camera's frames (seconds) and the rate of the session's clock."""
     config = session.config
     if session.has_images:
-        sources = [source_of(session, camera) for camera in cameras]
-        fps = config.capture.fps or float(np.median([s.fps for s in sources]))
-        return [np.asarray(s.times_s) for s in sources], fps
+        sources = {camera: source_of(session, camera) for camera in cameras}
+        fps = config.capture.fps or session_rate({c: s.fps for c, s in sources.items()})
+        return {c: s.times_s for c, s in sources.items()}, fps
     fps = config.capture.fps
     if fps is None:
         raise InputError(
             f"{session.path}: capture.fps", "is missing: detections have no clock of their own", "Give frames a second"
         )
     kind = config.keypoints.detector
-    return [np.arange(count_frames(kind, detections_path(session, c))) / fps for c in cameras], fps
+    return {c: np.arange(count_frames(kind, detections_path(session, c))) / fps for c in cameras}, fps
 
 
 def _synchronise(session: Session, cameras: list[str], fps: float, progress) -> Sync:
     config = session.config.capture.sync
-    if config.method in ("none", "offsets"):
+    if config.method == "none":
+        return no_offsets(cameras)
+    if config.method == "offsets":
         for name in config.offsets:
             if name not in cameras:
                 raise InputError(
@@ -128,20 +126,3 @@ def _estimate(session: Session, cameras: list[str], method: str, max_offset_s: f
         energies[camera] = source_energy(source_of(session, camera))
         progress((i + 1) / len(cameras))
     return motion_offsets(energies, max_offset_s)
-
-
-def _session_frames(session: Session, times: list[np.ndarray], sync: Sync, fps: float) -> np.ndarray:
-    """Numbers of the session's frames: as configured, as far as two cameras have pictures."""
-    wanted = session.config.capture.frames
-    half = 0.5 / fps
-    ends = sorted((t[-1] - o + half for t, o in zip(times, sync.offsets_s, strict=True) if len(t)), reverse=True)
-    available = int(np.floor(ends[min(1, len(ends) - 1)] * fps)) + 1 if ends else 0
-    stop = available if wanted.stop is None else min(wanted.stop, available)
-    if wanted.stop is not None and wanted.stop > available:
-        print(f"warning: frames end at {available}, before capture.frames.stop {wanted.stop}")
-    frames = np.arange(wanted.start, stop, wanted.step, dtype=np.int64)
-    if len(frames) == 0:
-        raise InputError(
-            f"{session.path}: capture.frames", f"no frame is left: the videos hold {available}", "Begin earlier"
-        )
-    return frames

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -84,7 +85,8 @@ def test_content_digest_sees_name_type_and_shape(tmp_path, change):
 
 
 def test_an_error_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), ArtifactWriter(tmp_path / "a.h5", stage="s", schema="manifest", key=KEY) as writer:
+    path = tmp_path / "a.h5"
+    with pytest.raises(RuntimeError), ArtifactWriter(path, stage="s", schema="manifest", key=KEY) as writer:
         writer.put("names", np.array([b"a"]))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -106,7 +108,7 @@ def test_sigkill_while_writing_leaves_nothing_at_the_final_name(tmp_path):
             writer._file.flush()
             os.kill(os.getpid(), signal.SIGKILL)
     """)
-    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(Path.cwd())})
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "a.h5").exists()
     assert read_header(tmp_path / "a.h5") is None

@@ -1,0 +1,219 @@
+"""``check``: everything that would break the night, before it; and a rough estimate of time and disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from data.detections.reader import check_detections_source
+from data.sources import cameras_on_disk
+from pipeline.artifacts import Artifact, DamagedArtifact
+from pipeline.cameras import Rig
+from pipeline.config import Session
+from pipeline.errors import InputError
+from pipeline.rig_checks import Finding, check_images
+from tasks.calibration import calibrated_rig, session_rig
+from tasks.graph import Graph
+from tasks.media import detections_path, source_of
+from tasks.records import claim_output
+from tasks.run import worker_count
+
+ERROR = "error"
+
+JPEG_BYTES_PER_PIXEL, PNG_BYTES_PER_PIXEL = 0.35, 1.6
+"""Stored frames, the upper end of what real captures take."""
+
+SECONDS_PER_MEGAPIXEL = 0.02
+SECONDS_PER_DETECTION_IMAGE = 0.25
+SECONDS_PER_FRAME_AND_PERSON = 0.15
+"""One process on a 2020s server core, measured on the two-person lab capture; association, fit, overlays, export."""
+
+
+def command(session: Session, verify: bool) -> int:
+    """Print all findings and the estimate; 2 if anything is an error."""
+    found = findings(session)
+    for finding in found:
+        print(text(finding))
+    if verify:
+        found += _verify(session)
+    print(_device())
+    errors = sum(f.severity == ERROR for f in found)
+    if not errors:
+        print(_estimate_text(session))
+    print(f"{errors} errors, {len(found) - errors} warnings")
+    return 2 if errors else 0
+
+
+def text(finding: Finding) -> str:
+    camera = f"camera {finding.camera}: " if finding.camera else ""
+    return f"{finding.severity}: {camera}{finding.message}. {finding.remedy}"
+
+
+def refuse_errors(found: list[Finding]) -> None:
+    """Print warnings; raise the first error, after all others have been told.
+
+    Raises:
+        InputError: at least one finding is an error.
+    """
+    for finding in found:
+        if finding.severity != ERROR:
+            print(text(finding), file=sys.stderr)
+    errors = [f for f in found if f.severity == ERROR]
+    for finding in errors[1:]:
+        print(text(finding), file=sys.stderr)
+    if errors:
+        first = errors[0]
+        raise InputError(f"camera {first.camera}" if first.camera else "session", first.message, first.remedy)
+
+
+def cheap_findings(session: Session) -> list[Finding]:
+    """What can be told without opening a recording."""
+    claim_output(session)
+    return [*_identities(session), *_models(session)]
+
+
+def findings(session: Session) -> list[Finding]:
+    """Everything that can be told before the night.
+
+    Raises:
+        InputError: a problem that keeps the rest from being looked at: calibration or a recording cannot be read.
+    """
+    found = list(_cameras(session, calibrated_rig(session)))
+    rig, told = session_rig(session)
+    found += told
+    if not any(f.severity == ERROR for f in found):
+        found += _recordings(session, rig)
+    found += _identities(session)
+    found += _models(session)
+    claim_output(session)
+    found += _disk(session, rig)
+    return found
+
+
+def _cameras(session: Session, rig: Rig) -> Iterator[Finding]:
+    """Recordings of cameras that the calibration lacks; the reverse is seen when recordings are opened."""
+    capture = session.config.capture
+    pattern = capture.videos if capture.videos is not None else capture.images
+    if pattern is None or capture.cameras is not None:
+        return
+    for name in cameras_on_disk(str(session.path.parent / pattern)):
+        if name not in rig.names:
+            yield Finding(
+                ERROR,
+                name,
+                f"there is a recording, but {capture.calibration} has no such camera (it has {', '.join(rig.names)})",
+                "Calibrate it, or list the cameras to use in capture.cameras",
+            )
+
+
+def _recordings(session: Session, rig: Rig) -> list[Finding]:
+    keypoints = session.config.keypoints
+    if keypoints.reads_files:
+        for camera in rig.cameras:
+            check_detections_source(keypoints.detector, detections_path(session, camera.name), camera)
+    if not session.has_images:
+        return []
+    sizes, counts = {}, {}
+    for name in rig.names:
+        source = source_of(session, name)
+        sizes[name], counts[name] = tuple(source.size), len(source.times_s)
+    found = check_images(rig, sizes, counts)
+    start = session.config.capture.frames.start
+    offsets = session.config.capture.sync.offsets
+    if counts and start >= max(counts[c] - offsets.get(c, 0) for c in counts):
+        found.append(
+            Finding(ERROR, None, f"capture.frames.start {start} is past the end of every recording", "Begin earlier")
+        )
+    return found
+
+
+def _identities(session: Session) -> list[Finding]:
+    from tasks.identities import rules_of
+
+    rules_of(session)
+    return []
+
+
+def _models(session: Session) -> list[Finding]:
+    """Model files that are there and of the right kind."""
+    config = session.config
+    if config.body.model != "open":
+        from data.body_models import licensed_body_model, load_body_arrays
+
+        load_body_arrays(licensed_body_model(session.resolve(config.body.model), config.body.gender))
+    if config.keypoints.detector == "onnx":
+        from pipeline.keypoints.onnx_pose import check_model
+
+        check_model(session.resolve(config.keypoints.model))
+    return []
+
+
+def _disk(session: Session, rig: Rig) -> list[Finding]:
+    needed, free = _needed_bytes(session, rig), shutil.disk_usage(session.output).free
+    if needed > free:
+        return [
+            Finding(
+                ERROR,
+                None,
+                f"output: about {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free in {session.output}",
+                "Make room, choose another output, or process fewer frames (capture.frames)",
+            )
+        ]
+    return []
+
+
+def _frame_count(session: Session, rig: Rig) -> int:
+    wanted = session.config.capture.frames
+    count = 0
+    if session.has_images:
+        count = sorted(len(source_of(session, n).times_s) for n in rig.names)[-min(2, len(rig))]
+    stop = count if wanted.stop is None else min(wanted.stop, count)
+    return len(range(wanted.start, stop, wanted.step))
+
+
+def _needed_bytes(session: Session, rig: Rig) -> float:
+    each = JPEG_BYTES_PER_PIXEL if session.config.capture.storage == "jpeg" else PNG_BYTES_PER_PIXEL
+    pixels = sum(c.size[0] * c.size[1] for c in rig.cameras)
+    return 50e6 + _frame_count(session, rig) * (pixels * each + 3e6)
+
+
+def _estimate_text(session: Session) -> str:
+    rig, _ = session_rig(session)
+    frames, workers = _frame_count(session, rig), worker_count(session)
+    megapixels = sum(c.size[0] * c.size[1] for c in rig.cameras) / 1e6
+    seconds = frames * (megapixels * SECONDS_PER_MEGAPIXEL + 2 * SECONDS_PER_FRAME_AND_PERSON)
+    if not session.config.keypoints.reads_files:
+        seconds += frames * len(rig) * SECONDS_PER_DETECTION_IMAGE
+    return (
+        f"estimate: {len(rig)} cameras, {frames} frames, {workers} workers: about {seconds / workers / 60:.0f} minutes "
+        f"for two people, {_needed_bytes(session, rig) / 1e9:.1f} GB"
+    )
+
+
+def _device() -> str:
+    """What torch would compute on; asked in a process of its own, since importing torch here would be inherited."""
+    script = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ})
+    device = done.stdout.strip() or "unknown: torch does not load"
+    idle = device == "CPU" and shutil.which("nvidia-smi") is not None
+    note = "; a GPU is there but this torch cannot use it: make setup TORCH=..." if idle else ""
+    return f"device: {device}{note}"
+
+
+def _verify(session: Session) -> list[Finding]:
+    """Rehash every cached artifact."""
+    graph, found, count = Graph(session), [], 0
+    for path in sorted(graph.cache.glob("*/*.h5")):
+        if path.parent.name == "quarantine":
+            continue
+        count += 1
+        try:
+            Artifact(path).close()
+        except DamagedArtifact as damage:
+            found.append(Finding(ERROR, None, str(damage), "Run the session again: it is put aside and made anew"))
+            print(text(found[-1]))
+    print(f"verified {count} artifacts, {len(found)} damaged")
+    return found

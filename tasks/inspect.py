@@ -1,0 +1,103 @@
+"""``inspect``: the tree of any artifact, or a picture of a stage, frame, camera and person."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.artifacts import Artifact, DamagedArtifact
+from pipeline.config import load_session
+from pipeline.errors import InputError
+from pipeline.files import write_atomic
+from pipeline.quality.inspect import LAYERS, artifact_tree, encoded_picture, stage_picture
+from tasks.cached import Cached
+from tasks.frames import read_image
+from tasks.parts import Part
+from tasks.people import bodies_of, camera_detections, posed_bodies, tracks_of
+from tasks.stages import stage_named
+
+
+def command(options: Namespace) -> int:
+    """An artifact by path, or parts of a stage, as text; with ``--image`` as a picture."""
+    path = Path(options.config)
+    if options.stage is None:
+        if path.suffix in (".yaml", ".yml"):
+            raise InputError(path, "is a configuration, so a stage is needed", "Name one, for example: keypoints")
+        print(_tree(path))
+        return 0
+    session, stage = load_session(path), stage_named(options.stage)
+    with Cached(session) as cached:
+        if options.image is not None:
+            picture = _picture(cached, stage.name, options)
+            write_atomic(Path(options.image), encoded_picture(picture))
+            print(f"{options.image}: {picture.shape[1]} x {picture.shape[0]} pixels")
+            return 0
+        parts = [p for p in cached.parts(stage.name) if _selected(p, options)]
+        if not parts:
+            raise InputError(f"stage {stage.name}", "nothing of it is cached that fits", "See run_pipeline.py status")
+        for part in parts:
+            print(f"# {cached.graph.path(part)}\n{artifact_tree(cached.open(part).hdf5)}")
+    return 0
+
+
+def _tree(path: Path) -> str:
+    try:
+        with Artifact(path) as artifact:
+            return f"key {artifact.header.key}\ncontent {artifact.header.content}\n{artifact_tree(artifact.hdf5)}"
+    except FileNotFoundError:
+        raise InputError(path, "no such file", "Give an artifact (.h5) or a configuration and a stage") from None
+    except DamagedArtifact as damage:
+        raise InputError(path, damage.problem, "Run the session again: it is put aside and made anew") from None
+
+
+def _selected(part: Part, options: Namespace) -> bool:
+    in_chunk = options.frame is None or part.chunk is None or part.chunk[0] <= options.frame < part.chunk[1]
+    return (
+        in_chunk
+        and (options.camera is None or part.camera in (None, options.camera))
+        and (options.person is None or part.person in (None, options.person))
+    )
+
+
+def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
+    rig = cached.rig()
+    if stage not in LAYERS or rig is None or not cached.parts("timeline"):
+        raise InputError(f"stage {stage}", "has no picture", f"Run the session; pictures: {', '.join(LAYERS)}")
+    timeline = cached.open(Part("timeline"))
+    frames, fps = timeline["frames"], timeline.attribute("fps")
+    camera = options.camera or rig.names[0]
+    if camera not in rig.names:
+        raise InputError("--camera", f"there is no camera {camera!r}", f"Cameras: {', '.join(rig.names)}")
+    frame = int(frames[0]) if options.frame is None else options.frame
+    if frame not in frames:
+        raise InputError("--frame", f"the session has no frame {frame}", f"Frames: {frames[0]} to {frames[-1]}")
+    image = None
+    if Part("frames", camera=camera) in cached.parts("frames"):
+        image = read_image(cached.open(Part("frames", camera=camera)), int(np.searchsorted(frames, frame)))
+    needed = LAYERS[stage]
+    try:
+        return stage_picture(
+            stage,
+            frame,
+            rig[camera],
+            image,
+            detections=camera_detections(cached, camera),
+            tracks=_tracks(cached, frames) if "tracks" in needed else None,
+            camera_index=rig.names.index(camera),
+            bodies=posed_bodies(cached.session, bodies_of(cached)) if "bodies" in needed else None,
+            person=options.person,
+            fps=fps,
+            compare=options.compare,
+        )
+    except ValueError as error:
+        raise InputError(f"stage {stage}", str(error), "Choose another") from None
+
+
+def _tracks(cached: Cached, frames: np.ndarray):
+    from pipeline.export.people import merged_tracks
+
+    tracks = tracks_of(cached)
+    return merged_tracks(list(tracks.values()), frames) if tracks else None
+

@@ -1,0 +1,263 @@
+"""The quality report: ``summary.json`` and ``report.html``, made from whatever is cached, whatever failed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import platform
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.association.tracks import Tracks
+from pipeline.body.parameters import BodyTrack
+from pipeline.cameras import Rig
+from pipeline.config import Session
+from pipeline.files import write_atomic
+from pipeline.synchronisation import Sync
+from tasks import status
+from tasks.cached import Cached
+from tasks.frames import read_image
+from tasks.parts import Part
+from tasks.people import bodies_of, camera_detections, names_of, posed_bodies, tracks_of
+
+if TYPE_CHECKING:
+    from pipeline.quality.figures import Residuals
+    from pipeline.quality.report import Link, Picture
+    from pipeline.quality.summary import PartRecord, StageFigures, Summary
+
+VERSIONS = ("troupe", "numpy", "torch", "luigi", "h5py", "open3d-cpu", "mediapipe", "anny")
+WORST_FRAMES = 3
+PICTURE_HEIGHT = 480
+
+_FILES = {
+    "session.glb": "everybody, skinned and animated",
+    "skeletons.npz": "joints in world metres",
+    "bodies.npz": "SMPL-X parameters",
+    "identities.json": "who was there when",
+    "meshes": "body meshes a frame",
+    "overlays": "videos with everything drawn over",
+    "summary.json": "the figures of this page",
+}
+
+
+def write(session: Session) -> Path:
+    """Write both files; returns the page's path. Runs in a process of its own, and never raises for bad results.
+
+    The page needs Open3D for its pictures, which the parent of forked work must not load.
+    """
+    page = session.output / "export" / "report.html"
+    process = multiprocessing.get_context("fork").Process(target=_write, args=(session, page))
+    process.start()
+    process.join()
+    if process.exitcode:
+        print(f"the report could not be made, see {session.output / 'logs' / 'report.log'}", file=sys.stderr)
+    return page
+
+
+def invalid_share(session: Session) -> float:
+    """Share of person-frames without a valid body, as the last report has it; 0 if no body was fitted."""
+    try:
+        totals = json.loads((session.output / "export" / "summary.json").read_text())["totals"]
+    except (OSError, ValueError, KeyError):
+        return 0.0
+    return totals.get("invalid_person_frames_share") or 0.0
+
+
+def _write(session: Session, page: Path) -> None:
+    try:
+        from pipeline.quality.plots import plots_of
+        from pipeline.quality.report import render_report
+        from pipeline.quality.summary import summary_json
+
+        with Cached(session) as cached:
+            summary, residuals = _summary(cached)
+            pictures = _pictures(cached, summary, residuals)
+        write_atomic(page.parent / "summary.json", summary_json(summary))
+        write_atomic(page, render_report(summary, plots_of(summary), pictures, _links(page.parent)))
+    except BaseException:
+        log = session.output / "logs" / "report.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(traceback.format_exc())
+        sys.exit(1)
+
+
+def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
+    from pipeline.association.evidence import drifting_cameras
+    from pipeline.quality.figures import Residuals, camera_figures, person_figures, quality_tracks
+    from pipeline.quality.flags import all_flags
+    from pipeline.quality.summary import Summary, verdict
+
+    rig, tracks, bodies = cached.rig(), tracks_of(cached), bodies_of(cached)
+    frames, fps, step, sync = _clock(cached)
+    detections = {name: camera_detections(cached, name) for name in (rig.names if rig else ())}
+    found = {name: d for name, d in detections.items() if d is not None}
+    merged = _merged(tracks, frames)
+    residuals = None
+    if rig is not None and merged is not None:
+        every = [detections[n] for n in rig.names] if len(found) == len(rig) else None
+        residuals = Residuals(rig, merged, every)
+    stages = _stages(cached)
+    people = person_figures(residuals, bodies, names_of(cached)) if residuals else ()
+    cameras = camera_figures(rig, residuals, found, sync, _missing_images(cached)) if rig else ()
+    drifts = drifting_cameras(rig, merged, fps / step) if residuals else ()
+    flags = all_flags(
+        stages, people, cameras, frames=len(frames), fps=fps or 1.0, step=step, tracks=merged, drifts=drifts
+    )
+    state, sentence = verdict(stages, people, flags, len(frames), len(cameras))
+    side = max((max(c.size) for c in rig.cameras), default=1) if rig else 1
+    summary = Summary(
+        session=cached.session.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        state=state,
+        verdict=sentence,
+        counts={"people": len(tracks), "cameras": len(cameras), "frames": len(frames)},
+        totals=_totals(cached, stages, merged, bodies),
+        stages=stages,
+        people=people,
+        cameras=cameras,
+        flags=flags,
+        frames=frames,
+        fps=fps,
+        quality=quality_tracks(frames, residuals, bodies, side) if len(frames) else (),
+        versions=_versions(),
+    )
+    return summary, residuals
+
+
+def _clock(cached: Cached) -> tuple[np.ndarray, float | None, int, Sync | None]:
+    """Frame numbers, their rate, the step between them, and the cameras' offsets."""
+    step = cached.session.config.capture.frames.step
+    if not cached.parts("timeline"):
+        return np.zeros(0, np.int64), None, step, None
+    timeline = cached.open(Part("timeline"))
+    offsets = timeline["offsets_s"]
+    sync = Sync(
+        tuple(timeline.attribute("cameras")),
+        offsets,
+        timeline["confidence"],
+        np.zeros(len(offsets)),
+        timeline.attribute("sync_method"),
+    )
+    return timeline["frames"], timeline.attribute("fps"), step, sync
+
+
+def _merged(tracks: Mapping[int, Tracks], frames: np.ndarray) -> Tracks | None:
+    from pipeline.export.people import merged_tracks
+
+    return merged_tracks(list(tracks.values()), frames) if tracks else None
+
+
+def _missing_images(cached: Cached) -> dict[str, int]:
+    return {p.camera: int(np.sum(~cached.open(p)["valid"])) for p in cached.parts("frames")}
+
+
+def _stages(cached: Cached) -> tuple[StageFigures, ...]:
+    from pipeline.quality.summary import stage_figures
+
+    rows = []
+    for stage in status.table(cached.session)["stages"]:
+        parts = [_part_record(cached, stage["stage"], row) for row in stage["parts"]] if stage["known"] else None
+        rows.append(stage_figures(stage["stage"], stage["purpose"], parts))
+    return tuple(rows)
+
+
+def _part_record(cached: Cached, stage: str, row: Mapping) -> PartRecord:
+    from pipeline.quality.report import log_tail
+    from pipeline.quality.summary import PartRecord
+
+    known = {p.name: p for p in cached.parts(stage)}
+    made = cached.open(known[row["part"]]).provenance if row["part"] in known else {}
+    log = Path(row["log"]) if "log" in row else None
+    return PartRecord(
+        part=row["part"],
+        state=row["state"],
+        seconds=made.get("seconds"),
+        memory_mb=made.get("peak_memory_mb"),
+        host=made.get("host") or row.get("host"),
+        error=row.get("error"),
+        log=str(log.relative_to(cached.session.output)) if log else None,
+        log_tail=log_tail(log.read_text(errors="replace")) if log and log.exists() else None,
+    )
+
+
+def _totals(
+    cached: Cached, stages: Sequence[StageFigures], tracks: Tracks | None, bodies: Mapping[int, BodyTrack]
+) -> dict[str, float | None]:
+    totals: dict[str, float | None] = {
+        "computing_s": sum(s.seconds or 0 for s in stages),
+        "cache_mb": sum(p.stat().st_size for p in cached.graph.cache.rglob("*.h5")) / 1e6,
+    }
+    if tracks is not None:
+        totals["person_frames"] = int(tracks.present.sum())
+    if bodies and tracks is not None:
+        fitted = np.isin(tracks.person_ids, list(bodies))
+        valid = sum(int(np.sum(b.valid)) for b in bodies.values())
+        present = int(tracks.present[:, fitted].sum())
+        totals["invalid_person_frames_share"] = max(0.0, 1 - valid / present) if present else 0.0
+    return totals
+
+
+def _pictures(cached: Cached, summary: Summary, residuals: Residuals | None) -> list[Picture]:
+    """The worst frames: of every person, where joints lie farthest from detections, in the camera that says so."""
+    if residuals is None or not cached.parts("frames"):
+        return []
+    from pipeline.quality.figures import worst_frames, worst_view
+
+    found, bodies = [], posed_bodies(cached.session, bodies_of(cached))
+    for track in summary.quality:
+        if track.name == "reprojection" and track.person is not None:
+            for frame in worst_frames(summary.frames, track, count=WORST_FRAMES):
+                camera = worst_view(residuals, frame, track.person)
+                if camera is not None:
+                    found.append(_picture(cached, residuals, bodies, frame, camera, track.person))
+    return found
+
+
+def _picture(cached: Cached, residuals: Residuals, bodies, frame: int, camera: str, person: int) -> Picture:
+    from pipeline.quality.inspect import encoded_picture, stage_picture
+    from pipeline.quality.report import Picture
+
+    rig: Rig = residuals.rig
+    images = cached.open(Part("frames", camera=camera))
+    row = int(np.searchsorted(images["frames"], frame))
+    drawn = stage_picture(
+        "overlays",
+        frame,
+        rig[camera],
+        read_image(images, row),
+        detections=camera_detections(cached, camera),
+        tracks=residuals.tracks,
+        camera_index=rig.names.index(camera),
+        bodies=bodies,
+        scale=min(1.0, PICTURE_HEIGHT / rig[camera].size[1]),
+    )
+    error = np.nanmedian(residuals.direct[int(np.searchsorted(residuals.tracks.frames, frame))])
+    return Picture(
+        f"Person {person}, frame {frame}",
+        f"camera {camera}; {error:.0f} px from detections to projected joints in this frame",
+        encoded_picture(drawn, "jpeg"),
+        f"run_pipeline.py rerun {cached.session.path.name} keypoints --frames {frame}:{frame + 1} --camera {camera}",
+    )
+
+
+def _links(folder: Path) -> list[Link]:
+    from pipeline.quality.report import Link
+
+    return [Link(name, what) for name, what in _FILES.items() if (folder / name).exists() or name == "summary.json"]
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except ImportError:
+            continue
+    return found

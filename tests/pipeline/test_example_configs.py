@@ -1,0 +1,28 @@
+"""The example configurations are what a user copies: they load, and they say what is true."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.config import SessionConfig, load_session
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+
+
+@pytest.mark.parametrize("path", sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("real/*.yaml")]), ids=lambda p: p.name)
+def test_it_loads(path):
+    load_session(path)
+
+
+def test_the_example_shows_every_field_at_its_default():
+    example = yaml.safe_load((CONFIGS / "capture.example.yaml").read_text())
+    config = load_session(CONFIGS / "capture.example.yaml").config
+    only_shown_commented = {"images", "offsets", "detections", "model"}
+    for section in set(SessionConfig.model_fields) - {"session", "output"}:
+        model = getattr(config, section)
+        fields = type(model).model_fields
+        assert set(fields) - only_shown_commented == set(example[section]) - only_shown_commented, section
+        for name, field in fields.items():
+            if not field.is_required() and name in example[section] and name not in ("videos",):
+                assert getattr(model, name) == field.default, f"{section}.{name}"
