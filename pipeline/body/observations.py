@@ -90,10 +90,11 @@ def settle_joints(obs: Observations, outlier_m: float = 0.12) -> Observations:
     """Believe 3D joints only as far as the keypoints do.
 
     A joint on which fewer views agree than on another point takes that point (robust triangulation); one that two views
-    contradict and none supports counts for nothing. Joints given without keypoints stay as they are.
+    contradict and none supports counts for nothing. Without keypoints, a joint counts for nothing where it leaves its
+    own path.
     """
     if not len(obs.projections):
-        return obs
+        return replace(obs, joint_weights=np.where(_off_path(obs), 0.0, obs.joint_weights))
     centres, rays = _rays(obs)
     weights = obs.pixel_weights.transpose(0, 2, 1)
     found, agrees = triangulate_robust(centres, rays, weights, outlier_m)
@@ -107,6 +108,18 @@ def settle_joints(obs: Observations, outlier_m: float = 0.12) -> Observations:
     share = (weights * agrees).sum(-1) / np.maximum(agrees.sum(-1), 1)
     trusted = np.where(better, share, np.where(refuted, 0.0, obs.joint_weights))
     return replace(obs, joints=joints, joint_weights=np.where(np.isfinite(joints).all(-1), trusted, 0.0))
+
+
+def _off_path(obs: Observations, window_s: float = 0.15, most_m: float = 0.25) -> np.ndarray:
+    """(F, 19) bool: the joint is far from the median of where it is within ``window_s`` before and after."""
+    seen = np.where((obs.joint_weights > 0)[..., None], obs.joints, np.nan)
+    off = np.zeros(obs.joint_weights.shape, bool)
+    for f, time in enumerate(obs.times):
+        near = seen[np.abs(obs.times - time) <= window_s]
+        enough = np.isfinite(near[..., 0]).sum(0) >= 3
+        middle = np.nanmedian(near[:, enough], axis=0)
+        off[f, enough] = np.linalg.norm(seen[f, enough] - middle, axis=-1) > most_m
+    return off
 
 
 def _rays(obs: Observations) -> tuple[np.ndarray, np.ndarray]:
@@ -258,7 +271,8 @@ def check_units(joints: np.ndarray, weights: np.ndarray, rest: np.ndarray) -> No
     """Compare limb lengths with those of the mean body (19, 3).
 
     Raises:
-        InputError: they differ by more than a factor of three, which no person does: the units are wrong.
+        InputError: they differ by more than a factor of eight, which bad tracking does not do either: the units are
+            wrong.
     """
     pairs = SKEL19.limb_indices
     seen = np.where((weights > 0)[..., None], joints, np.nan)
@@ -267,7 +281,7 @@ def check_units(joints: np.ndarray, weights: np.ndarray, rest: np.ndarray) -> No
         return
     expected = np.linalg.norm(rest[pairs[:, 0]] - rest[pairs[:, 1]], axis=-1)
     ratio = float(np.nanmedian(lengths / expected))
-    if not 1 / 3 < ratio < 3:
+    if not 1 / 8 < ratio < 8:
         raise InputError(
             "track", f"limbs are {ratio:.3g} times as long as a body's: joints are not in metres",
             "Give the calibration's units (capture.units: mm, cm or m)",

@@ -70,6 +70,19 @@ def test_joints_and_vertices_equal_the_smplx_package(tmp_path, columns, pose_sha
     assert (exact.vertices - theirs.vertices).abs().max() < 1e-5
 
 
+def test_the_open_model_poses_as_in_the_smplx_package(tmp_path):
+    from data.body_models import load_body_arrays, open_body_model
+
+    path, parameters = open_body_model(), random_parameters(3, batch=2)
+    arrays = load_body_arrays(path)
+    (tmp_path / "SMPLX_NEUTRAL.npz").symlink_to(path)
+    with torch.no_grad():
+        theirs = smplx_model(tmp_path / "SMPLX_NEUTRAL.npz", 2)(**parameters)
+        ours = BodyModel(arrays)(**parameters)
+    assert (ours.vertices - theirs.vertices).abs().max() < 1e-5
+    assert (ours.joints - theirs.joints[:, :55]).abs().max() < 1e-5
+
+
 def test_cheap_paths_equal_the_full_one():
     arrays = random_arrays(5)
     model, parameters = BodyModel(arrays, torch.float64), random_parameters(6)
