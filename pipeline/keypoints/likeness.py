@@ -43,11 +43,27 @@ def unlabelled_similarity(a: Pose, b: Pose) -> float:
     return max(similarity(a, b), similarity(a, b, mirrored=True))
 
 
-def mask_overlap(a: Pose, b: Pose) -> float:
-    """Intersection of two masks over the smaller of them, 0..1."""
+def mask_overlap(a: Pose, b: Pose) -> tuple[float, float]:
+    """Intersection of two masks over their union and over the smaller of them, each 0..1."""
     scale = _GRID / a.region.side
-    area_b = (b.mask > 0.5).mean() * (b.region.side * scale) ** 2
+    area_b = float((b.mask > 0.5).mean() * (b.region.side * scale) ** 2)
     mask_a = cv2.resize(a.mask, (_GRID, _GRID), interpolation=cv2.INTER_AREA) > 0.5
     mask_b = move_mask(b.mask, b.region, a.region, _GRID) > 0.5
-    smaller = min(mask_a.sum(), area_b)
-    return float((mask_a & mask_b).sum() / smaller) if smaller > 0 else 0.0
+    both, area_a = float((mask_a & mask_b).sum()), float(mask_a.sum())
+    return both / max(area_a + area_b - both, 1.0), both / max(min(area_a, area_b), 1.0)
+
+
+def same_person(a: Pose, b: Pose) -> bool:
+    """Two poses of one image that cannot both be kept.
+
+    Joints decide; masks of people who hug or hide each other run together, so they count only where joints agree too.
+    """
+    alike = unlabelled_similarity(a, b)
+    return alike > 0.5 or (alike > 0.25 and mask_overlap(a, b)[0] > 0.6)
+
+
+def may_hide(a: Pose, b: Pose) -> bool:
+    """Do two people touch in the image, so that each confuses what the network says of the other?"""
+    if np.hypot(*(a.region.centre - b.region.centre)) > 0.5 * (a.region.side + b.region.side):
+        return False
+    return mask_overlap(a, b)[1] > 0.1 or unlabelled_similarity(a, b) > 0.3

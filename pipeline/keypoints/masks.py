@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.keypoints.regions import Region, transform
 
-_GREY = (127, 127, 127)
+_SMEAR_CELL = 8  # pixels of a crop
 _COVER_LEVEL = 0.3
 _COVER_GROWTH = 0.03  # of the side of the square
 
@@ -34,12 +34,56 @@ class Cover:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
         return cls(cv2.dilate((mask > _COVER_LEVEL).astype(np.uint8) * 255, kernel), region)
 
+    def without(self, mask: np.ndarray, region: Region) -> Cover:
+        """Less what belongs to somebody in front, whose mask (S, S) in ``region`` is given."""
+        front = move_mask(mask, region, self.region, self.values.shape[0]) > _COVER_LEVEL
+        return Cover(np.where(front, 0, self.values).astype(np.uint8), self.region)
+
 
 def paint_over(crop: np.ndarray, window: Region, covers: Sequence[Cover]) -> np.ndarray:
-    """The crop (S, S, 3) of ``window`` with the covers filled in grey, in place."""
-    for cover in covers:
-        crop[move_mask(cover.values, cover.region, window, crop.shape[0]) > 127] = _GREY
+    """The crop (S, S, 3) uint8 of ``window`` with the covers filled by what surrounds them, smeared.
+
+    Not by one colour: a grey silhouette is a person to the networks.
+    """
+    hidden = hidden_pixels(window, crop.shape[0], covers)
+    if not hidden.any():
+        return crop
+    seen = (~hidden).astype(np.float32)
+    coarse = (crop.shape[0] // _SMEAR_CELL,) * 2
+    weight = cv2.resize(seen, coarse, interpolation=cv2.INTER_AREA)
+    colour = cv2.resize(crop * seen[..., None], coarse, interpolation=cv2.INTER_AREA)
+    fill = np.zeros_like(colour)
+    known = np.zeros_like(weight)
+    for sigma in (1.0, 3.0, 9.0):  # the nearest surroundings first, farther ones where those are hidden too
+        w = cv2.GaussianBlur(weight, (0, 0), sigma)
+        c = cv2.GaussianBlur(colour, (0, 0), sigma)
+        share = (1.0 - known) * np.clip(w * 4.0, 0.0, 1.0)
+        fill += c * (share / np.maximum(w, 1e-6))[..., None]
+        known += share
+    fill += (1.0 - known)[..., None] * 127.0
+    smooth = cv2.resize(fill, crop.shape[:2], interpolation=cv2.INTER_LINEAR)
+    crop[hidden] = np.clip(smooth[hidden], 0, 255).astype(np.uint8)
     return crop
+
+
+def hidden_pixels(window: Region, size: int, covers: Sequence[Cover]) -> np.ndarray:
+    """(size, size) bool: where a crop of ``window`` lies under a cover."""
+    hidden = np.zeros((size, size), bool)
+    for cover in covers:
+        hidden |= move_mask(cover.values, cover.region, window, size) > 127
+    return hidden
+
+
+def covered(points: np.ndarray, covers: Sequence[Cover]) -> np.ndarray:
+    """(N,) bool: which points (N, 2) of the image lie under a cover."""
+    hidden = np.zeros(len(points), bool)
+    for cover in covers:
+        size = cover.values.shape[0]
+        at = np.round(transform(cv2.invertAffineTransform(cover.region.to_image(size)), points)).astype(int)
+        inside = ((at >= 0) & (at < size)).all(1)
+        at = np.clip(at, 0, size - 1)
+        hidden |= inside & (cover.values[at[:, 1], at[:, 0]] > 127)
+    return hidden
 
 
 def mask_in_box(mask: np.ndarray, region: Region, size: tuple[int, int]) -> tuple[bytes, np.ndarray]:

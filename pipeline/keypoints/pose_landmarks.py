@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.keypoints.masks import Cover, paint_over
+from pipeline.keypoints.masks import Cover, covered, hidden_pixels, paint_over
 from pipeline.keypoints.regions import Region, transform
 from pipeline.keypoints.tflite import TfliteNetwork
 
@@ -23,6 +23,7 @@ _ALIGNMENT = slice(33, 35)
 _HEATMAP = 64
 _REFINE_RADIUS = 4  # as measured on MediaPipe's own output: 9 x 9 cells
 _REFINE_MIN_CONFIDENCE = 0.5
+_HIDDEN_VISIBILITY = 0.3  # of a joint that is guessed behind somebody else, times what the network says
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,12 @@ class Pose:
     Attributes:
         points: (33, 2) float64 pixels of the image.
         depth: (33,) pixels of the image relative to the hips, smaller is nearer to the camera.
-        visibility: (33,) 0..1, in view and not hidden.
+        visibility: (33,) 0..1, in view and not hidden; little where somebody else was painted over.
         presence: (33,) 0..1, within the square.
         score: 0..1, that there is a person in the square.
         peaks: (33,) 0..1, highest value of the landmark's heat map near it.
-        mask: (256, 256) float32 person probability in ``region``.
+        mask: (256, 256) float32 person probability in ``region``; 0 where somebody else was painted over.
+        seen: 0..1, share of the mask that is not under somebody painted over.
         region: the square looked at.
         next_region: where to look in the next frame.
     """
@@ -48,6 +50,7 @@ class Pose:
     score: float
     peaks: np.ndarray
     mask: np.ndarray
+    seen: float
     region: Region
     next_region: Region
 
@@ -101,14 +104,17 @@ class PoseLandmarks:
         crop_points, peaks = refine(values[:, :2], heatmaps[0])
         points = transform(region.to_image(SIZE), crop_points)
         start, end = points[_ALIGNMENT]
+        probability, hidden = sigmoid(mask[0, :, :, 0]), hidden_pixels(region, SIZE, covers)
+        visible = np.where(hidden, np.float32(0.0), probability)
         return Pose(
             points[:BODY],
             values[:BODY, 2] * (region.side / SIZE),
-            sigmoid(values[:BODY, 3]),
+            sigmoid(values[:BODY, 3]) * np.where(covered(points[:BODY], covers), _HIDDEN_VISIBILITY, 1.0),
             sigmoid(values[:BODY, 4]),
             float(flag[0, 0]),
             peaks[:BODY],
-            sigmoid(mask[0, :, :, 0]),
+            visible,
+            float(visible.sum() / max(probability.sum(), 1.0)),
             region,
             Region.from_alignment(start, end),
         )
