@@ -100,6 +100,7 @@ def _build(gender: str, path: Path) -> None:
             np.savez_compressed(stream, **arrays)
             stream.flush()
             os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)  # a cache folder may be shared
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -144,8 +145,8 @@ def load_body_arrays(path: Path) -> dict[str, np.ndarray]:
     """Arrays of an SMPL-X-format npz: those of ``_SHAPES``, the landmarks and UVs where present, and ``troupe_*``.
 
     The file is not trusted: nothing is unpickled, only the needed members are read, their sizes are looked at first.
-    Only the open model brings ``troupe_keypoint_names`` (21,) and ``troupe_keypoint_vertices`` (21,); those of the licensed
-    mesh are known to `smplx` and to ``nets.body``.
+    Only the open model brings ``troupe_keypoint_names`` (21,) and ``troupe_keypoint_vertices`` (21,); those of the
+    licensed mesh are known to `smplx` and to ``nets.body``.
 
     Raises:
         InputError: missing file, not an npz, another kind of model, damaged or inconsistent arrays.

@@ -10,6 +10,7 @@ import numpy as np
 
 from data.body_models import KEYPOINT_NAMES
 from data.open_body import makehuman, phenotypes, regressor, shape_space, smplx_joints, tpose
+from data.open_body.correctives import pose_blend_shapes
 from data.open_body.hands import hand_arrays
 from data.open_body.keypoints import keypoint_vertices
 from data.open_body.landmarks import Face, landmark_arrays, sample_mask
@@ -142,7 +143,7 @@ def build_arrays(gender: str = "neutral", progress: Callable[[float], None] | No
         "v_template": basis[0],
         "f": skin.triangles.astype(np.uint32),
         "shapedirs": np.concatenate([basis[1:], faces]).transpose(1, 2, 0).round(7),
-        "posedirs": np.zeros((count, 3, 486), dtype=np.float32),
+        "posedirs": pose_blend_shapes(basis[0], rows @ basis[0], weights, skin.mirror),
         "J_regressor": rows,
         "weights": weights,
         "kintree_table": np.stack([SMPLX55_PARENTS, np.arange(55)]).astype(np.int64),

@@ -254,6 +254,36 @@ def test_hanging_arms_keep_their_volume(smplx_model, arrays):
     assert abs(litres(squat) / rest - 1) < 0.08
 
 
+@pytest.mark.parametrize(
+    ("name", "turn", "outer"), [("left_elbow", [0, -1, 0], [0, 0, -1]), ("right_knee", [1, 0, 0], [0, 0, 1])]
+)
+def test_bent_elbows_and_knees_do_not_pinch(smplx_model, arrays, name, turn, outer):
+    """The outer side of the bend keeps its distance from the axis, where plain skinning loses half of it."""
+    number = SMPLX55.index(name)
+    rest, joints = posed(smplx_model)
+    share = arrays["weights"][:, number]
+    ring = (share > 0.25) & (share < 0.75) & ((rest - joints[number]) @ np.array(outer) > 0.015)
+    across = np.array(turn) == 0
+    before = np.linalg.norm((rest - joints[number])[ring][:, across], axis=1)
+    for degrees, least in ((60, 0.95), (90, 0.95), (120, 0.9), (140, 0.7)):
+        bent, moved = posed(smplx_model, **{name: [degrees * t for t in turn]})
+        after = np.linalg.norm((bent - moved[number])[ring][:, across], axis=1)
+        assert (after / before).min() > least
+        assert (after / before).max() < 1.15
+
+
+def test_correctives_act_on_bending_alone(arrays):
+    """Twisting a forearm or swinging a knee sideways changes no shape; nor does any other joint."""
+    shapes = arrays["posedirs"].reshape(-1, 3, 54, 3, 3)
+    hinges = [SMPLX55.index(j) - 1 for j in ("left_elbow", "right_elbow", "left_knee", "right_knee")]
+    assert not np.delete(shapes, hinges, axis=2).any()
+    for joint_number, axis in ((hinges[0], 0), (hinges[0], 2), (hinges[2], 1), (hinges[2], 2)):
+        turn = np.eye(3)
+        a, b = [k for k in range(3) if k != axis]
+        turn[[a, b], [a, b]], turn[a, b], turn[b, a] = np.cos(0.7), -np.sin(0.7), np.sin(0.7)
+        assert np.abs(np.einsum("vdrc,rc->vd", shapes[:, :, joint_number], turn - np.eye(3))).max() < 1e-5
+
+
 def test_relaxed_hands_curl_towards_the_palm(smplx_model, arrays):
     left = torch.tensor(arrays["hands_meanl"], dtype=torch.float32)[None]
     right = torch.tensor(arrays["hands_meanr"], dtype=torch.float32)[None]
