@@ -97,6 +97,9 @@ class Flaws:
         wrong: share of extra candidates anywhere in the picture, relative to true ones (bottom-up), or of joints put
             somewhere else within the person's box (top-down).
         blind: (camera index, first frame, end frame) spans in which a camera sees nothing.
+        turned: share of (camera, person, second) pieces in which left and right are taken for each other.
+        confused: share of affinities between limbs of different people nearby that are high (bottom-up), or of joints
+            taken from a person nearby (top-down).
     """
 
     noise_px: float = 2.0
@@ -104,6 +107,8 @@ class Flaws:
     occlusion: bool = True
     wrong: float = 0.0
     blind: tuple[tuple[int, int, int], ...] = ()
+    turned: float = 0.0
+    confused: float = 0.0
 
 
 def _visible(rig: Rig, joints: np.ndarray) -> np.ndarray:
@@ -154,22 +159,32 @@ def detect(
             if camera_index == c:
                 found[first:end] = False
         scores = np.where(found, rng.uniform(0.5, 1.0, found.shape), 0.0)
+        for p in range(joints.shape[1]):
+            for first in range(0, len(joints), 25):
+                if rng.random() < flaws.turned:
+                    piece = slice(first, first + 25)
+                    pixels[piece, p] = pixels[piece, p][:, SKEL19.mirror]
+                    scores[piece, p] = scores[piece, p][:, SKEL19.mirror]
         if bottom_up:
-            out.append(_as_candidates(camera, pixels, scores, frames, name, flaws.wrong, rng))
+            out.append(_as_candidates(camera, pixels, scores, frames, name, flaws, rng))
         else:
-            out.append(_as_instances(camera, pixels, scores, frames, name, flaws.wrong, rng))
+            out.append(_as_instances(camera, pixels, scores, frames, name, flaws, rng))
     return out
 
 
-def _as_instances(camera, pixels, scores, frames, name, wrong, rng) -> Detections:
+def _as_instances(camera, pixels, scores, frames, name, flaws, rng) -> Detections:
     keypoints, rows, offsets = [], [], [0]
     for f in range(len(frames)):
         people = rng.permutation([p for p in range(pixels.shape[1]) if (scores[f, p] > 0).sum() >= 4]).astype(int)
         for p in people:
             xy, s = pixels[f, p].copy(), scores[f, p].copy()
             low, high = xy[s > 0].min(0), xy[s > 0].max(0)
-            bad = (s > 0) & (rng.random(19) < wrong)
+            bad = (s > 0) & (rng.random(19) < flaws.wrong)
             xy[bad] = rng.uniform(low, high, (bad.sum(), 2))
+            for q in people:
+                near = np.linalg.norm(pixels[f, q] - xy, axis=1) < 80
+                stolen = near & (scores[f, q] > 0) & (q != p) & (rng.random(19) < flaws.confused)
+                xy[stolen], s[stolen] = pixels[f, q][stolen], scores[f, q][stolen]
             xy[s <= 0] = np.nan
             keypoints.append(xy)
             rows.append(s)
@@ -186,7 +201,7 @@ def _as_instances(camera, pixels, scores, frames, name, wrong, rng) -> Detection
     )  # fmt: skip
 
 
-def _as_candidates(camera, pixels, scores, frames, name, wrong, rng) -> Detections:
+def _as_candidates(camera, pixels, scores, frames, name, flaws, rng) -> Detections:
     target = SETS[name]
     source = [SKEL19.index(j) if j in SKEL19.joints else None for j in target.joints]
     points, owners, offsets, affinities, ends = [], [], [0], [], [0]
@@ -194,7 +209,7 @@ def _as_candidates(camera, pixels, scores, frames, name, wrong, rng) -> Detectio
         per_joint = []
         for j in source:
             own = [] if j is None else [(*pixels[f, p, j], scores[f, p, j], p) for p in np.flatnonzero(scores[f, :, j])]
-            false = rng.binomial(max(len(own), 1), wrong) if j is not None else 0
+            false = rng.binomial(max(len(own), 1), flaws.wrong) if j is not None else 0
             own += [(*rng.uniform(0, camera.size), rng.uniform(0.2, 0.7), -1 - k) for k in range(false)]
             own = [own[i] for i in rng.permutation(len(own))]
             per_joint.append(own)
@@ -206,6 +221,12 @@ def _as_candidates(camera, pixels, scores, frames, name, wrong, rng) -> Detectio
             values = np.where(same, rng.uniform(0.4, 1.0, same.shape), 0.0)
             stray = rng.random(same.shape) < 0.05
             values = np.where(~same & stray, rng.uniform(0.05, 0.3, same.shape), values)
+            if flaws.confused and same.size:
+                ends_a, ends_b = (np.array([o[:2] for o in per_joint[k]]) for k in (a, b))
+                gap = np.linalg.norm(ends_a[:, None] - ends_b[None], axis=-1)
+                usual = 1.3 * np.max(gap[same], initial=0)
+                mixed = ~same & (gap < usual) & (rng.random(same.shape) < flaws.confused)
+                values = np.where(mixed, rng.uniform(0.4, 1.0, same.shape), values)
             affinities.append(values.ravel())
             ends.append(ends[-1] + values.size)
     F, J = len(frames), len(target)

@@ -38,7 +38,7 @@ def find_people(
     edges = epipolar_edges(seen, f, options)
     bundles = _bundles(seen, f, affinity, edges, options)
     found = []
-    for chosen in _put_together(bundles, edges, seen.valid.shape[1]):
+    for chosen in _put_together(bundles, edges, affinity):
         joints, agreeing = _in_space(seen, f, chosen, options)
         if np.isfinite(joints[:, 0]).sum() >= options.min_birth_joints and _plausible(joints):
             found.append((agreeing, joints))
@@ -96,8 +96,13 @@ def _of_usual_length(seen, f, bundles):
     return [b for b, g in zip(bundles, good, strict=True) if g]
 
 
-def _put_together(bundles, edges, C: int) -> list[np.ndarray]:
-    """People (C, 19) from bundles, best first; people who share a limb end are joined where nothing contradicts."""
+def _put_together(bundles, edges, affinity: np.ndarray) -> list[np.ndarray]:
+    """People (C, 19) from bundles, largest first.
+
+    People who share a limb's end are joined where nothing contradicts; so are, at last, pieces that affinities link in
+    two views or more though no bundle of views agreed on the limb between them.
+    """
+    C = len(affinity)
     people: list[np.ndarray | None] = []
     owner: dict[tuple[int, int, int], int] = {}
     for _, limb, members in bundles:
@@ -128,7 +133,33 @@ def _put_together(bundles, edges, C: int) -> list[np.ndarray]:
                 for cell in both:
                     people[p][c, cell[1]] = cell[2]
                     owner[cell] = p
-    return sorted((p for p in people if p is not None), key=lambda p: -(p >= 0).sum())
+    whole = sorted((p for p in people if p is not None), key=lambda p: -(p >= 0).sum())
+    out: list[np.ndarray] = []
+    for piece in whole:
+        for k, person in enumerate(out):
+            if _linked_views(person, piece, affinity) >= 2 and _compatible(person, piece, edges):
+                out[k] = np.maximum(person, piece)
+                break
+        else:
+            out.append(piece)
+    return out
+
+
+def _linked_views(p: np.ndarray, q: np.ndarray, affinity: np.ndarray) -> int:
+    """In how many cameras an affinity links a joint of one with a joint of the other."""
+    c = np.arange(len(affinity))[:, None]
+    limb = np.arange(len(LIMBS))
+    linked = np.zeros((len(affinity), len(LIMBS)), bool)
+    for a, b in ((p, q), (q, p)):
+        first, second = a[:, LIMBS[:, 0]], b[:, LIMBS[:, 1]]
+        linked |= (first >= 0) & (second >= 0) & (affinity[c, limb, first, second] > 0)
+    return int(linked.any(1).sum())
+
+
+def is_whole(joints: np.ndarray) -> bool:
+    """Whether joints (19, 3) hold both the upper and the lower end of a trunk."""
+    known = np.isfinite(joints[:, 0])
+    return bool(known[[1, 5, 6]].any() and known[[0, 2, 3]].any())
 
 
 def _meets(person: np.ndarray, cell: tuple[int, int, int], edges: np.ndarray) -> bool:

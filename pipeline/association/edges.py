@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.association.observations import LIMBS, Observations, ray_distance
 from pipeline.association.options import AssociationOptions
+from pipeline.skeletons import SKEL19
 
 _TOUCHES = np.zeros((19, len(LIMBS)), np.float32)
 _TOUCHES[LIMBS[:, 0], np.arange(len(LIMBS))] = 1
@@ -102,6 +103,46 @@ def assign(
     f, p, c, j = np.nonzero(chosen >= 0)
     explained[f, c, j, chosen[f, p, c, j]] = True
     return chosen, explained
+
+
+_PAIRED = SKEL19.mirror != np.arange(19)
+_HALVES = np.stack(
+    [
+        _PAIRED & np.array([any(k in j for k in ("shoulder", "elbow", "wrist", "ear")) for j in SKEL19.joints]),
+        _PAIRED & np.array([any(k in j for k in ("hip", "knee", "ankle", "toe")) for j in SKEL19.joints]),
+    ]
+)
+"""(2, 19) bool: joints with a left and a right, of the upper and of the lower half of the body."""
+
+
+def turn_mirrored(
+    seen: Observations, span: slice, expected: np.ndarray, radius: np.ndarray, chosen: np.ndarray, margin: float = 1.0
+) -> None:
+    """Take left for right where a detector has mixed them up; changes ``chosen`` (F, P, C, 19) in place.
+
+    A detector that takes a back for a front names all arms, or all legs, the wrong way round in that picture. Where
+    the mirrored reading of a half of the body fits the expectation better by ``margin`` joints, the person gets the
+    mirrored candidates: number N + n stands for candidate n of the joint on the other side.
+    """
+    mirror = SKEL19.mirror
+    N = seen.scores.shape[-1]
+    straight = np.maximum(temporal_edges(seen, span, expected, radius), 0)
+    straight = np.take_along_axis(straight, np.maximum(chosen, 0)[..., None], -1)[..., 0] * (chosen >= 0)
+    turned = np.maximum(temporal_edges(seen, span, expected[:, :, mirror], radius), 0)
+    # Candidates that other people hold are not to be had.
+    f, p, c, j = np.nonzero(chosen >= 0)
+    held = np.zeros((len(chosen), *seen.scores.shape[1:]), np.int16)
+    held[f, c, j, chosen[f, p, c, j]] = p + 1
+    mine = np.arange(1, chosen.shape[1] + 1)[:, None, None, None]
+    turned = np.where((held[:, None] == 0) | (held[:, None] == mine), turned, 0)[..., mirror, :]
+    best, fit = turned.argmax(-1), turned.max(-1)
+    for half in _HALVES:
+        as_named, turned_round = (straight * half).sum(-1), (fit * half).sum(-1)
+        turn = turned_round > as_named + margin
+        # Only where more views are right than wrong: if most disagree, it is the expectation that is mirrored.
+        turn &= (turn.sum(-1) < (~turn & (as_named > margin)).sum(-1))[..., None]
+        apply = turn[..., None] & half
+        chosen[apply] = np.where(fit > 0.2, best + N, -1)[apply]
 
 
 def _rivals(hold: np.ndarray) -> np.ndarray:

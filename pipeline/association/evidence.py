@@ -29,8 +29,12 @@ def belonging(tracks: Tracks, detections: Sequence[Detections] | None = None) ->
         points, found = map_joints(d.keypoints, np.nan_to_num(d.scores), d.joints, SKEL19)
         found = np.where(np.isfinite(points).all(-1), found, 0.0)
         rows = tracks.instances[:, :, c]
-        whole = rows >= 0
-        keypoints[:, :, c][whole], scores[:, :, c][whole] = points[rows[whole]], found[rows[whole]]
+        whole = (rows >= 0)[..., None]
+        rest, rest_scores = points[np.maximum(rows, 0)], found[np.maximum(rows, 0)]
+        # Points that the person has under the name of the other side (left taken for right) are not counted twice.
+        turned = np.isclose(rest, keypoints[:, :, c][:, :, SKEL19.mirror], atol=1e-3).all(-1)
+        add = whole & ~turned & (scores[:, :, c] == 0) & (rest_scores > 0)
+        keypoints[:, :, c][add], scores[:, :, c][add] = rest[add], rest_scores[add]
     return keypoints, scores
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipeline.association.edges import assign
+from pipeline.association.edges import assign, turn_mirrored
 from pipeline.association.observations import Observations, check_detections, observe
 from pipeline.association.options import AssociationOptions
 from pipeline.association.skeleton import bone_lengths, fill_joints, solve_track
@@ -20,7 +20,7 @@ from pipeline.association.tracking import Draft, draft_tracks, gather
 from pipeline.association.tracks import Tracks
 from pipeline.association.tracks_from import assemble, empty_tracks
 from pipeline.association.triangulation import point_to_rays
-from pipeline.cameras import Rig
+from pipeline.cameras import Rig, project
 from pipeline.keypoints.detections import Detections
 
 
@@ -56,7 +56,9 @@ def associate(
     for draft in drafts:
         solve(seen, draft, options)
     present = [presence(seen, d, options) for d in drafts]
-    drafts, present = refuse_ghosts(drafts, present, options)
+    if progress:
+        progress(1.0)
+    drafts, present = refuse_ghosts(seen, drafts, present, options)
     return _deliver(seen, drafts, present)
 
 
@@ -151,6 +153,7 @@ def reassign(seen: Observations, drafts: list[Draft], options: AssociationOption
         expected = np.where(inside[..., None, None], np.stack([d.joints[span] for d in here], 1), np.nan)
         radius = np.full(inside.shape, options.temporal_m)
         chosen, _ = assign(seen, span, expected, radius, options)
+        turn_mirrored(seen, span, expected, radius, chosen)
         for p, draft in enumerate(here):
             draft.chosen[span] = chosen[:, p]
 
@@ -166,8 +169,21 @@ def presence(seen: Observations, draft: Draft, options: AssociationOptions) -> n
     return draft.evidence >= options.min_evidence_joints
 
 
+def _share_of_views(seen: Observations, draft: Draft, there: np.ndarray) -> float:
+    """Of the views that have the person in the picture (and detect anything at all), the share that saw the person.
+
+    Rays of different people that happen to meet make a ghost in two views, which the other views do not confirm.
+    """
+    pixels = project(seen.projections[:, None], draft.joints[there][:, None])  # (T, C, 19, 2)
+    with np.errstate(invalid="ignore"):
+        inside = ((pixels >= 0) & (pixels < seen.sizes[:, None])).all(-1).mean(-1) > 0.6
+    working = seen.valid[there].any((-1, -2))
+    saw = (draft.chosen[there] >= 0).sum(-1) >= 3
+    return float(saw.sum() / max((inside & working | saw).sum(), 1))
+
+
 def refuse_ghosts(
-    drafts: list[Draft], present: list[np.ndarray], options: AssociationOptions
+    seen: Observations, drafts: list[Draft], present: list[np.ndarray], options: AssociationOptions
 ) -> tuple[list[Draft], list[np.ndarray]]:
     """Without people who were there too briefly, too faintly, outside the volume, or beyond the number allowed."""
     kept = []
@@ -181,6 +197,8 @@ def refuse_ghosts(
         if there.sum() < options.min_track_frames:
             continue
         if np.median(draft.evidence[there]) < options.min_birth_joints:
+            continue
+        if _share_of_views(seen, draft, there) < options.min_view_share:
             continue
         kept.append((draft, there))
     if options.max_people is not None:

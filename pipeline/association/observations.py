@@ -37,6 +37,7 @@ class Observations:
         axes: (C, 3) float64 unit viewing directions in the world.
         pixel_angle: (C,) float64 radians that a pixel covers.
         projections: (C, 3, 4) float64.
+        sizes: (C, 2) width and height of the pictures.
     """
 
     frames: np.ndarray
@@ -49,11 +50,26 @@ class Observations:
     axes: np.ndarray
     pixel_angle: np.ndarray
     projections: np.ndarray
+    sizes: np.ndarray
 
     @property
     def valid(self) -> np.ndarray:
         """(F, C, 19, N) bool: which places hold a candidate."""
         return self.scores > 0
+
+    def places(self, span: slice, chosen: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Index into ``points``, ``scores``, ``rays`` and ``rows`` of chosen candidates (F, P, C, 19) of frames ``span``.
+
+        Numbers from N on mean candidates of the joint on the other side of the body; -1 gives an arbitrary place.
+        """
+        N = self.scores.shape[-1]
+        f = np.arange(*span.indices(len(self.frames)))[:, None, None, None]
+        c, j = np.arange(chosen.shape[2])[None, None, :, None], np.arange(19)[None, None, None]
+        take = np.maximum(chosen, 0)
+        turned = take >= N
+        if not turned.any():
+            return f, c, j, take
+        return f, c, np.where(turned, SKEL19.mirror, j), take % N
 
 
 def check_detections(rig: Rig, detections: Sequence[Detections]) -> np.ndarray:
@@ -141,6 +157,7 @@ def observe(
         np.stack([c.R[2] for c in rig.cameras]),
         np.array([2.0 / (c.K[0, 0] + c.K[1, 1]) for c in rig.cameras]),
         rig.projections,
+        np.array([c.size for c in rig.cameras]),
     )
 
 

@@ -23,7 +23,9 @@ class AssociationOptions:
         weight_temporal, weight_parsing, weight_epipolar: of the three kinds of edges in a joint's score.
         min_joint_score: joints scoring less (-1..1) are not assigned.
         min_birth_joints: joints triangulated from two or more views that a new person must have.
+        half_body_s: people of whom only the upper or the lower half is found begin only after this long.
         min_evidence_joints: joints seen in two or more views that make a person present in a frame.
+        min_view_share: of the views that ought to see a person, the share that must (over the whole track).
         max_unseen_s: a track without evidence for longer ends.
         join_gap_s: ends and beginnings of tracks at most this far apart in time may be one person.
         join_speed: and at most this fast between them, metres a second (plus ``join_distance_m``).
@@ -51,7 +53,9 @@ class AssociationOptions:
     weight_epipolar: float = 1.0
     min_joint_score: float = 0.1
     min_birth_joints: int = 7
+    half_body_s: float = 0.4
     min_evidence_joints: int = 3
+    min_view_share: float = 0.5
     max_unseen_s: float = 0.6
     join_gap_s: float = 1.5
     join_speed: float = 1.5

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.association.bundles import find_people
+from pipeline.association.bundles import find_people, is_whole
 from pipeline.association.edges import assign
 from pipeline.association.observations import Observations
 from pipeline.association.options import AssociationOptions
@@ -97,11 +97,8 @@ class Follower:
 
 def gather(seen: Observations, span: slice, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rays (F, P, C, 19, 3) and scores (F, P, C, 19), 0 for none, of chosen candidates (F, P, C, 19)."""
-    F, P, C, J = chosen.shape
-    f = np.arange(*span.indices(len(seen.frames)))[:, None, None, None]
-    c, j = np.arange(C)[None, None, :, None], np.arange(J)[None, None, None]
-    take = np.maximum(chosen, 0)
-    return seen.rays[f, c, j, take], np.where(chosen >= 0, seen.scores[f, c, j, take], 0.0)
+    index = seen.places(span, chosen)
+    return seen.rays[index], np.where(chosen >= 0, seen.scores[index], 0.0)
 
 
 def settle(
@@ -138,13 +135,14 @@ def draft_tracks(
     patience = max(1, round(options.max_unseen_s * options.fps))
     live: list[Draft] = []
     done: list[Draft] = []
+    waiting: list[tuple[int, int, np.ndarray]] = []
     for f in range(F):
         explained = follower.follow(live, [], f, 1)
         for draft in [d for d in live if f - d.last > patience]:
             live.remove(draft)
             done.append(draft)
         if options.max_people is None or len(live) < options.max_people:
-            _begin(seen, f, explained, live, options)
+            waiting = _begin(seen, f, explained, live, waiting, options)
         if progress:
             progress(0.5 * (f + 1) / F)
     drafts = done + live
@@ -155,20 +153,30 @@ def draft_tracks(
             others = [d for d in drafts if d.first <= f <= d.last]
             backwards.follow(begun, others, f, -1)
         if progress:
-            progress(1 - 0.5 * f / F)
+            progress(1 - 0.5 * (f + 1) / F)
     return drafts
 
 
-def _begin(seen, f, explained, live, options) -> None:
+def _begin(seen, f, explained, live, waiting, options) -> list[tuple[int, int, np.ndarray]]:
+    """Begin drafts of new people; half bodies (first frame, last frame, joints) wait, lest the other half follow."""
     F, C = len(seen.frames), len(seen.centres)
+    patience = round(options.half_body_s * options.fps)
+    waiting = [w for w in waiting if f - w[1] <= patience]
     for chosen, joints in find_people(seen, f, explained, options):
         if any(_distance(d.joints[f], joints) < options.same_person_m for d in live):
             continue
+        if not is_whole(joints):
+            same = [w for w in waiting if _distance(w[2], joints) < 2 * options.same_person_m]
+            since = min([w[0] for w in same] + [f])
+            waiting = [w for w in waiting if not any(w is s for s in same)] + [(since, f, joints)]
+            if f - since < patience:
+                continue
         draft = Draft(np.full((F, 19, 3), np.nan), np.full((F, C, 19), -1, np.int16), np.zeros(F, np.int16), f, f)
         draft.joints[f] = fill_joints(joints[None])[0]
         draft.chosen[f] = chosen
         draft.evidence[f] = np.isfinite(joints[:, 0]).sum()
         live.append(draft)
+    return waiting
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -32,10 +32,8 @@ def assemble(seen: Observations, joints: np.ndarray, chosen: np.ndarray) -> Trac
         joints: (F, P, 19, 3) metres; absent people NaN.
         chosen: (F, P, C, 19) int candidate given to the person's joint in each camera, -1 for none.
     """
-    F, P, C, J = chosen.shape
-    f, c, j = np.ogrid[:F, :C, :J]
-    take = np.maximum(chosen, 0)
-    index = (f[:, None], c[None].reshape(1, 1, C, 1), j[None].reshape(1, 1, 1, J), take)
+    P = chosen.shape[1]
+    index = seen.places(slice(None), chosen)
     absent = ~np.isfinite(joints[..., 0]).any(-1)
     none = (chosen < 0) | absent[:, :, None, None]
     keypoints = np.where(none[..., None], np.nan, seen.points[index])
