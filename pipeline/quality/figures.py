@@ -128,6 +128,21 @@ def quality_tracks(
     return tuple(tracks)
 
 
+def coverage_mean(tracks: Tracks) -> float:
+    """Share of frames in which people are seen with evidence in two views or more, between their first and last frame.
+
+    The mean over everybody, weighted by how long they are there: what is lost of those who were in the room.
+    """
+    covered = there = 0
+    shares = coverage(tracks)
+    for p, person in enumerate(tracks.person_ids.tolist()):
+        rows = np.flatnonzero(tracks.present[:, p])
+        if len(rows):
+            covered += shares[person] * len(tracks.frames)
+            there += rows[-1] - rows[0] + 1
+    return covered / there if there else 0.0
+
+
 def worst_view(residuals: Residuals, frame: int, person: int) -> str | None:
     """The camera whose detections of the person lie farthest from the projected joints in that frame."""
     tracks = residuals.tracks

@@ -99,8 +99,8 @@ def _header(summary: Summary) -> str:
 
 
 def _tile(name: str, value: float | int | None) -> str:
-    label, unit = _unit_of(name)
-    return f'<div class="tile"><b>{_number(value)}{f" <i>{text(unit)}</i>" if unit else ""}</b>{text(label)}</div>'
+    label, figure, unit = _figure(name, value)
+    return f'<div class="tile"><b>{figure}{f" <i>{text(unit)}</i>" if unit else ""}</b>{text(label)}</div>'
 
 
 def _section(title: str, body: str, wanted: object) -> str:
@@ -226,20 +226,23 @@ def _relative(path: str) -> str:
 
 
 def _footer(summary: Summary) -> str:
-    totals = "".join(f"<li>{text(label)}: {_number(value)} {text(unit)}</li>" for (label, unit), value in
-                     ((_unit_of(k), v) for k, v in summary.totals.items()))  # fmt: skip
+    figures = (_figure(name, value) for name, value in summary.totals.items())
+    totals = "".join(f"<li>{text(label)}: {figure} {text(unit)}</li>" for label, figure, unit in figures)
     versions = text(" · ".join(f"{name} {version}" for name, version in summary.versions.items()))
     return f'<footer><ul>{totals}</ul><p>{versions}</p><p>{text(summary.schema)}</p></footer>'
 
 
-_UNITS = {"px": "px", "mm": "mm", "s": "s", "mb": "MB", "fps": "frames/s"}
+_UNITS = {"px": "px", "mm": "mm", "m": "m", "s": "s", "mb": "MB"}
 
 
-def _unit_of(name: str) -> tuple[str, str]:
-    """``reprojection_median_px`` -> ("reprojection median", "px")."""
-    words = name.split("_")
-    unit = _UNITS.get(words[-1].lower(), "") if len(words) > 1 else ""
-    return " ".join(words[:-1] if unit else words), unit
+def _figure(name: str, value: float | int | None) -> tuple[str, str, str]:
+    """``reprojection_median_px`` and 6.254 -> ("reprojection median", "6.25", "px"); a ``_share`` is in per cent."""
+    *words, last = name.split("_")
+    if words and last == "share":
+        return " ".join(words), _share(value), ""
+    if words and last in _UNITS:
+        return " ".join(words), _number(value), _UNITS[last]
+    return " ".join([*words, last]), _number(value), ""
 
 
 def _number(value: float | int | None, unit: str = "") -> str:

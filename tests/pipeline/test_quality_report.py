@@ -78,7 +78,8 @@ def summary_of(name="session", error="it broke", frames=120):
     )
     state, sentence = verdict(stages, [person], flags, frames, 1)
     return Summary(
-        name, "2026-01-01 07:00", state, sentence, {"reprojection_median_px": 6.25}, {"computing_s": 12.0}, stages,
+        name, "2026-01-01 07:00", state, sentence, {"reprojection_median_px": 6.25, "coverage_share": 0.987},
+        {"computing_s": 12.0}, stages,
         (person,), (camera,), flags, numbers, 60.0, quality, {name: name},
     )  # fmt: skip
 
@@ -119,8 +120,8 @@ def test_the_policy_allows_the_style_by_hash_and_pictures_alone():
 def test_every_figure_is_on_the_page():
     words = Page(page_of("stage_cam")).text
     for figure in (
-        "This session is incomplete: bodies failed.", "6.25", "20 px", "9.5 px", "24 mm", "51 mm", "100 %", "90.0 %",
-        "80.0 %", "95.0 %", "−4.0 ms", "1088 × 1920", "2.5 s", "12 s", "log of", "100 – 219", "failed", "done",
+        "This session is incomplete: bodies failed.", "6.25", "98.7 %", "20 px", "9.5 px", "24 mm", "51 mm", "100 %",
+        "90.0 %", "80.0 %", "95.0 %", "−4.0 ms", "1088 × 1920", "2.5 s", "12 s", "log of", "100 – 219", "failed", "done",
     ):  # fmt: skip
         assert figure in words, figure
 

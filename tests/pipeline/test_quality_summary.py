@@ -21,6 +21,7 @@ from pipeline.quality.figures import (
     worst_view,
 )
 from pipeline.quality.flags import all_flags
+from pipeline.quality.overview import headline, worst_looks
 from pipeline.quality.summary import PartRecord, QualityTrack, Summary, plain, stage_figures, summary_json, verdict
 from pipeline.synchronisation import Sync
 from tests.pipeline.small_body import moving_body
@@ -201,6 +202,32 @@ def test_worst_frames_keep_their_distance():
     track = QualityTrack("fit error", "mm", values)
     assert worst_frames(np.arange(100) * 2, track, 2, apart=10) == [22, 100]
     assert worst_frames(np.arange(3), QualityTrack("x", "", np.full(3, np.nan))) == []
+
+
+def test_the_worst_frames_come_with_the_view_that_shows_why_and_the_way_to_make_them_anew():
+    shift = np.zeros((len(FRAMES), 2, 4, 2))
+    shift[40, 1] = 20.0
+    shift[40, 1, 2] = 90.0  # nothing else is as wrong as person 3 in cam2 at frame 1040
+    residuals = Residuals(RIG, session(shift))
+    body = moving_body(FRAMES)
+    body.fit_error_m[70] = 0.5
+    quality = quality_tracks(FRAMES, residuals, {0: body}, 1920)
+    summary = Summary("s", "now", "complete", "", {}, {}, (), (), (), (), FRAMES, FPS, quality)
+    looks = worst_looks(summary, residuals, 2)
+    assert [(k.frame, k.person, k.stage) for k in looks] == [(1070, 0, "bodies"), (1040, 3, "keypoints")]
+    assert looks[1].camera == "cam2" and "fit error 500.0 mm; 20.0 mm is usual" in looks[0].caption
+    assert looks[0].command("a b.yaml") == "run_pipeline.py rerun 'a b.yaml' bodies --person 0"
+    assert looks[1].command("x.yaml") == "run_pipeline.py rerun x.yaml keypoints --frames 1040:1041 --camera cam2"
+    assert worst_looks(summary, None) == []
+
+
+def test_the_headline():
+    residuals = Residuals(RIG, session(absent=[(1, f) for f in (1030, 1031, 1118, 1119)]))
+    figures = headline(4, len(FRAMES), residuals, {0: moving_body(FRAMES)})
+    assert (figures["people"], figures["frames"], figures["cameras"]) == (2, 120, 4)
+    assert figures["coverage_share"] == pytest.approx((120 + 116) / (120 + 118))  # who left is not lost
+    assert figures["fit_error_median_mm"] == pytest.approx(20) and figures["reprojection_median_px"] < 0.01
+    assert headline(4, 120, None, {}) == {"people": 0, "frames": 120, "cameras": 4}
 
 
 def test_json_has_no_nan_and_keeps_every_figure():
