@@ -134,6 +134,8 @@ class Child:
         """
         try:
             header, arrays = decoding_child.receive(self._read, max_bytes)
+        except InputError:  # is a ValueError, but tells more than the next line
+            raise
         except (ValueError, TypeError, KeyError, AttributeError):
             raise InputError(self.path, "makes the decoder answer nonsense", DAMAGED) from None
         if "refused" in header:

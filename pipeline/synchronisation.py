@@ -40,6 +40,10 @@ AUDIO_BAND_HZ = (100.0, 7000.0)
 """Band of the sound that is compared."""
 
 AUDIO_BLOCK_S = 20.0
+"""Sound is compared in pieces of this length, so that memory does not grow with the recording."""
+
+AUDIO_TAILS = 30.0
+"""Degrees of freedom of the noise of a correlation (Student's t): more outliers than a Gaussian has."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +196,7 @@ def motion_energy(images: Iterable[tuple[float, np.ndarray]]) -> tuple[np.ndarra
 def motion_offsets(energies: Mapping[str, tuple[np.ndarray, np.ndarray]], max_offset_s: float) -> Sync:
     """Offsets from motion energy.
 
-    The logarithm takes out how near a camera is, a median over three images the jolts of key frames and doubled
-    frames, and the band passes what differs slowly between views.
+    The logarithm takes out how near a camera is, and the bands what differs slowly between views.
 
     Args:
         energies: camera → (times_s, energy) from ``motion_energy``.
@@ -214,7 +217,7 @@ def motion_offsets(energies: Mapping[str, tuple[np.ndarray, np.ndarray]], max_of
 
 @dataclass(frozen=True)
 class _Signal:
-    """Band-passed motion on an even grid: bands (B, N), valid (N,) bool, time of sample 0, correlation time (B,)."""
+    """Band-passed motion on an even grid: bands (B, N), valid (N,) bool, time of sample 0."""
 
     bands: np.ndarray
     valid: np.ndarray
@@ -225,9 +228,7 @@ def _motion_signal(times: np.ndarray, energy: np.ndarray) -> _Signal:
     bands = len(BANDS_S)
     if len(times) < 8 or not np.any(energy > 0):
         return _Signal(np.zeros((bands, 1)), np.zeros(1, bool), 0.0)
-    padded = np.pad(energy, 1, mode="edge")
-    calm = np.median(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
-    level = np.log(calm + 0.1 * np.median(calm) + 1e-3)
+    level = _without_jolts(np.log(energy + 0.1 * np.median(energy) + 1e-3))
     period = float(np.median(np.diff(times)))
     start = np.ceil(times[0] * MOTION_RATE) / MOTION_RATE
     grid = start + np.arange(max(int((times[-1] - start) * MOTION_RATE), 1)) / MOTION_RATE
@@ -238,6 +239,18 @@ def _motion_signal(times: np.ndarray, energy: np.ndarray) -> _Signal:
     signal = np.stack([_smooth(value, known, fine) - _smooth(value, known, coarse) for fine, coarse in widths])
     spread = 1.4826 * np.median(np.abs(signal[:, known]), axis=1, keepdims=True) + 1e-9 if known.any() else 1.0
     return _Signal(np.clip(signal / spread, -4, 4) * known, known, float(start))
+
+
+def _without_jolts(level: np.ndarray) -> np.ndarray:
+    """Single samples that stand out from both neighbours (key frames, doubled frames) replaced by the nearer one.
+
+    Only outliers: a median of everything would flatten every peak, and peaks are what tells the time.
+    """
+    padded = np.pad(level, 1, mode="edge")
+    calm = np.median(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
+    jolt = np.abs(level - calm)
+    usual = np.quantile(jolt, 0.75)
+    return np.where(jolt > 4 * usual + 0.05, calm, level)
 
 
 def _smooth(value: np.ndarray, known: np.ndarray, width_s: float) -> np.ndarray:
@@ -261,7 +274,7 @@ def _motion_evidence(a: _Signal, b: _Signal, lags: int) -> np.ndarray:
     for x, y in zip(a.bands, b.bands, strict=True):
         power = _correlate(x * x, b.valid.astype(float), lags) * _correlate(a.valid.astype(float), y * y, lags)
         r = _correlate(x, y, lags) / np.sqrt(np.maximum(power, 1e-9))
-        r = np.clip(r, -0.98, 0.98)
+        r = 0.98 * np.clip(r, -1, 1)  # bounds the logarithm and keeps the peak a peak
         independent = np.maximum(overlap / _samples_a_piece(x, y), 2)
         gain = -0.5 * (independent - 2) * np.log1p(-r * r) * np.sign(r)
         total += np.where(independent >= 4, gain - 0.5 * np.log(independent), 0.0)
@@ -294,7 +307,7 @@ def audio_offsets(signals: Mapping[str, tuple[int, np.ndarray]], max_offset_s: f
     Sound takes 3 ms a metre; cameras at different distances from its source keep that error.
 
     Args:
-        signals: camera → (rate, mono (N,) float), sample 0 at source time 0; all of one rate.
+        signals: camera → (rate, mono (N,) float), sample 0 at source time 0; all of one rate, at least 4000.
         max_offset_s: largest difference between two cameras that is looked for.
     """
     names = tuple(signals)
@@ -311,7 +324,7 @@ def audio_offsets(signals: Mapping[str, tuple[int, np.ndarray]], max_offset_s: f
 
 
 def _audio_evidence(a: np.ndarray, b: np.ndarray, rate: int, lags: int) -> np.ndarray:
-    """(2 lags + 1,) log-likelihood ratio of b being a, later by each lag: half the squared height over the noise."""
+    """(2 lags + 1,) log-likelihood ratio of b being a, later by each lag, from its height over the noise."""
     block = int(AUDIO_BLOCK_S * rate)
     n = next_fast_len(2 * block + 2 * lags, real=True)
     f = np.fft.rfftfreq(n, 1 / rate)
@@ -324,16 +337,36 @@ def _audio_evidence(a: np.ndarray, b: np.ndarray, rate: int, lags: int) -> np.nd
         if high <= low:
             break
         y[low - (begin - lags) : high - (begin - lags)] = b[low:high]
-        X, Y = rfft(x.astype(np.float32), n), rfft(y, n)
+        X = rfft(_tapered(x, 0, len(x), rate), n)
+        Y = rfft(_tapered(y, low - begin + lags, high - begin + lags, rate), n)
         used = band & (np.abs(X) > 1e-4 * np.abs(X).max()) & (np.abs(Y) > 1e-4 * np.abs(Y).max())
         cross = np.conj(X) * Y
         cross = np.where(used, cross / np.maximum(np.abs(cross), 1e-20), 0)
         total += irfft(cross, n)[: 2 * lags + 1]
-    noise = 1.4826 * np.median(np.abs(total - np.median(total)))
-    if not noise > 0:
+    # Few loud events make the noise lumpy: a lump where any two of them meet. A true peak stands out from its own lump.
+    wide, core = int(0.01 * rate), int(0.001 * rate)
+    near = (_running_mean(total**2, wide) * wide - _running_mean(total**2, core) * core) / (wide - core)
+    noise = np.sqrt(np.maximum(near, np.median(total**2)))
+    if not noise.min() > 0:
         return np.zeros_like(total)
     height = np.maximum(total / noise, 0)
-    return 0.5 * height**2
+    return 0.5 * AUDIO_TAILS * np.log1p(height**2 / AUDIO_TAILS)
+
+
+def _running_mean(x: np.ndarray, width: int) -> np.ndarray:
+    from scipy.ndimage import uniform_filter1d
+
+    return uniform_filter1d(x, width, mode="nearest")
+
+
+def _tapered(x: np.ndarray, low: int, high: int, rate: int) -> np.ndarray:
+    """Samples low:high faded in and out: a cut through a hum is a click, and all clips have cuts."""
+    fade = min(int(0.1 * rate), (high - low) // 2)
+    ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / max(fade, 1))
+    out = x.astype(np.float32)
+    out[low : low + fade] *= ramp
+    out[high - fade : high] *= ramp[::-1]
+    return out
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -447,16 +480,12 @@ def _settle(evidence: _Evidence, shift: np.ndarray) -> np.ndarray:
     for _ in range(20):
         moved = False
         for c in range(len(shift)):
-            others = {o: int(shift[o]) for o in range(len(shift)) if o != c}
+            others = {o: int(shift[o] - shift[c]) for o in range(len(shift)) if o != c}
             curve = evidence.between(others, {c: 0})
-            centre = int(shift[c]) + evidence.lags
-            low = max(centre - evidence.lobe, 0)
-            window = curve[low : centre + evidence.lobe + 1]
-            if not len(window):
-                continue
-            best = low + int(np.argmax(window)) - evidence.lags
-            moved |= best != shift[c]
-            shift[c] = best
+            low = max(evidence.lags - evidence.lobe, 0)
+            step = int(np.argmax(curve[low : evidence.lags + evidence.lobe + 1])) + low - evidence.lags
+            moved |= step != 0
+            shift[c] += step
         if not moved:
             break
     return shift
