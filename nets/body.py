@@ -81,6 +81,8 @@ class BodyModel(nn.Module):
         joint_template (55, 3), joint_shapedirs (55, 3, 20): the joint regressor applied to them, so that joints
             follow from the shape without any vertex.
         relaxed_hands: (90,) left then right.
+        posedirs (V, 3, P), pose_columns (P,): pose blend shapes that are not zero, and which of the 486 they are; only
+            where ``has_pose_shapes``.
         keypoint_vertices: vertex numbers of nose, ears, toes, heels, eyes and finger tips by name; empty for a mesh
             that is neither the licensed one nor says (``troupe_keypoint_names``, ``troupe_keypoint_vertices``).
     """
@@ -108,7 +110,10 @@ class BodyModel(nn.Module):
         posedirs = np.asarray(arrays["posedirs"]) if "posedirs" in arrays else np.zeros(1)
         self.has_pose_shapes = bool(np.any(posedirs))
         if self.has_pose_shapes:
-            keep("posedirs", posedirs.reshape(template.shape[0], 3, -1).astype(np.float64))
+            posedirs = posedirs.reshape(template.shape[0], 3, -1)
+            columns = np.flatnonzero(posedirs.any((0, 1)))
+            keep("posedirs", posedirs[:, :, columns].astype(np.float64))
+            self.register_buffer("pose_columns", torch.as_tensor(columns), persistent=False)
         faces = torch.as_tensor(np.asarray(arrays["f"]).astype(np.int64))
         self.register_buffer("faces", faces, persistent=False)
         self.keypoint_vertices = _keypoint_vertices(arrays, len(template))
@@ -210,7 +215,7 @@ class BodyModel(nn.Module):
         shape = posed.shape[:1] if one and not posed.shape.requires_grad else posed.shape
         points = template + (shape @ shapedirs.reshape(-1, columns).T).reshape(-1, n, 3)
         if posedirs is not None:
-            points = points + (posed.feature @ posedirs.reshape(n * 3, -1).T).reshape(-1, n, 3)
+            points = points + (posed.feature[:, self.pose_columns] @ posedirs.reshape(n * 3, -1).T).reshape(-1, n, 3)
         offsets = posed.positions - (posed.rotations @ posed.rest[..., None]).squeeze(-1)
         transforms = torch.cat([posed.rotations, offsets[..., None]], -1).flatten(2)
         blended = (weights @ transforms).reshape(-1, n, 3, 4)

@@ -107,7 +107,12 @@ def regressor_for(model: BodyModel, joint_set: JointSet = SKEL19) -> Regressor:
     local_shape[on_surface] = shapedirs[vertices[on_surface], None] - rest_shape
     pose_shape = np.zeros((count, 3, 9 * (BODY_JOINTS - 1)))
     if model.has_pose_shapes:
-        pose_shape[on_surface] = _numpy(model.posedirs)[vertices[on_surface], :, : pose_shape.shape[2]]
+        of_body = model.pose_columns.cpu().numpy() < pose_shape.shape[2]
+        shapes = np.zeros((on_surface.sum(), *pose_shape.shape[1:]))
+        shapes[:, :, model.pose_columns.cpu().numpy()[of_body]] = _numpy(model.posedirs)[vertices[on_surface]][
+            ..., of_body
+        ]
+        pose_shape[on_surface] = shapes
     bones = np.array([names.index(OFFSET_BONES[j]) for j in joint_set.joints])
     return Regressor(
         joint_set, weights, local, local_shape, pose_shape, bones, np.zeros((count, 3)), vertices, joint_weights
