@@ -36,6 +36,7 @@ NOTE_BYTES = 320
 _HEADER = struct.Struct(f"<16s32s32s32sQH{NOTE_BYTES}s")
 """Magic word, key, content digest, SHA-256 of the rest, length of the rest, length of the note, note (JSON)."""
 MAX_DATASET_BYTES = 1 << 36  # 64 GiB: no dataset of ours comes near; a forged shape goes far beyond
+MAX_DEPTH = 4
 _HASH_BLOCK = 1 << 22
 
 SCHEMAS: dict[str, tuple[int, dict[str, tuple[str, int]]]] = {
@@ -214,14 +215,16 @@ def _check_structure(path: Path, file: h5py.File, expected: str | None) -> str:
     return schema
 
 
-def _refuse_foreign(path: Path, group: h5py.Group) -> None:
+def _refuse_foreign(path: Path, group: h5py.Group, depth: int = 0) -> None:
     """Refuse everything through which a file could reach out of itself or claim what it does not hold."""
+    if depth > MAX_DEPTH:
+        raise DamagedArtifact(path, f"{group.name!r} lies too deep, or is a group within itself")
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise DamagedArtifact(path, f"{name!r} is a link to elsewhere")
         item = group[name]
         if isinstance(item, h5py.Group):
-            _refuse_foreign(path, item)
+            _refuse_foreign(path, item, depth + 1)
         elif not isinstance(item, h5py.Dataset):
             raise DamagedArtifact(path, f"{name!r} is no dataset")
         elif item.external or item.is_virtual:

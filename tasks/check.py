@@ -20,6 +20,7 @@ from tasks.graph import Graph
 from tasks.media import detections_path, source_of
 from tasks.records import claim_output
 from tasks.run import worker_count
+from tasks.timeline import given_offsets_of
 
 ERROR = "error"
 
@@ -122,8 +123,8 @@ def _recordings(session: Session, rig: Rig) -> list[Finding]:
         sizes[name], counts[name] = tuple(source.size), len(source.times_s)
     found = check_images(rig, sizes, counts)
     start = session.config.capture.frames.start
-    offsets = session.config.capture.sync.offsets
-    if counts and start >= max(counts[c] - offsets.get(c, 0) for c in counts):
+    offsets = given_offsets_of(session, rig.names)
+    if counts and start >= max(counts[c] - offsets[c] for c in counts):
         found.append(
             Finding(ERROR, None, f"capture.frames.start {start} is past the end of every recording", "Begin earlier")
         )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import numpy as np
-
 from pipeline.artifacts import Artifact
 from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
@@ -58,13 +56,7 @@ def posed_bodies(session: Session, bodies: Mapping[int, BodyTrack]) -> Callable[
     """Frame number -> meshes by person id, posed when asked for; None if nobody has a body."""
     if not bodies:
         return None
-    from pipeline.export.meshes import body_meshes
+    from pipeline.export.meshes import PosedBodies
     from tasks.bodies import load_model
 
-    model = load_model(session)
-
-    def at(frame: int) -> Mapping[int, Mesh]:
-        ((_, people),) = body_meshes(model, bodies, np.array([frame]))
-        return people
-
-    return at
+    return PosedBodies(load_model(session), bodies)

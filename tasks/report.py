@@ -17,7 +17,6 @@ import numpy as np
 
 from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
-from pipeline.cameras import Rig
 from pipeline.config import Session
 from pipeline.files import write_atomic
 from pipeline.synchronisation import Sync
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from pipeline.quality.summary import PartRecord, StageFigures, Summary
 
 VERSIONS = ("troupe", "numpy", "torch", "luigi", "h5py", "open3d-cpu", "mediapipe", "anny")
-WORST_FRAMES = 3
 PICTURE_HEIGHT = 480
 
 _FILES = {
@@ -92,6 +90,7 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
     from pipeline.association.evidence import drifting_cameras
     from pipeline.quality.figures import Residuals, camera_figures, person_figures, quality_tracks
     from pipeline.quality.flags import all_flags
+    from pipeline.quality.overview import headline
     from pipeline.quality.summary import Summary, verdict
 
     rig, tracks, bodies = cached.rig(), tracks_of(cached), bodies_of(cached)
@@ -117,7 +116,7 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         state=state,
         verdict=sentence,
-        counts={"people": len(tracks), "cameras": len(cameras), "frames": len(frames)},
+        counts=headline(len(cameras), len(frames), residuals, bodies),
         totals=_totals(cached, stages, merged, bodies),
         stages=stages,
         people=people,
@@ -205,46 +204,30 @@ def _totals(
 
 
 def _pictures(cached: Cached, summary: Summary, residuals: Residuals | None) -> list[Picture]:
-    """The worst frames: of every person, where joints lie farthest from detections, in the camera that says so."""
-    if residuals is None or not cached.parts("frames"):
-        return []
-    from pipeline.quality.figures import worst_frames, worst_view
-
-    found, bodies = [], posed_bodies(cached.session, bodies_of(cached))
-    for track in summary.quality:
-        if track.name == "reprojection" and track.person is not None:
-            for frame in worst_frames(summary.frames, track, count=WORST_FRAMES):
-                camera = worst_view(residuals, frame, track.person)
-                if camera is not None:
-                    found.append(_picture(cached, residuals, bodies, frame, camera, track.person))
-    return found
-
-
-def _picture(cached: Cached, residuals: Residuals, bodies, frame: int, camera: str, person: int) -> Picture:
+    """The frames to look at first, in the camera that shows why."""
     from pipeline.quality.inspect import encoded_picture, stage_picture
+    from pipeline.quality.overview import worst_looks
     from pipeline.quality.report import Picture
 
-    rig: Rig = residuals.rig
-    images = cached.open(Part("frames", camera=camera))
-    row = int(np.searchsorted(images["frames"], frame))
-    drawn = stage_picture(
-        "overlays",
-        frame,
-        rig[camera],
-        read_image(images, row),
-        detections=camera_detections(cached, camera),
-        tracks=residuals.tracks,
-        camera_index=rig.names.index(camera),
-        bodies=bodies,
-        scale=min(1.0, PICTURE_HEIGHT / rig[camera].size[1]),
-    )
-    error = np.nanmedian(residuals.direct[int(np.searchsorted(residuals.tracks.frames, frame))])
-    return Picture(
-        f"Person {person}, frame {frame}",
-        f"camera {camera}; {error:.0f} px from detections to projected joints in this frame",
-        encoded_picture(drawn, "jpeg"),
-        f"run_pipeline.py rerun {cached.session.path.name} keypoints --frames {frame}:{frame + 1} --camera {camera}",
-    )
+    if not cached.parts("frames"):
+        return []
+    found, bodies = [], posed_bodies(cached.session, bodies_of(cached))
+    for look in worst_looks(summary, residuals):
+        images = cached.open(Part("frames", camera=look.camera))
+        drawn = stage_picture(
+            "overlays",
+            look.frame,
+            residuals.rig[look.camera],
+            read_image(images, int(np.searchsorted(images["frames"], look.frame))),
+            detections=camera_detections(cached, look.camera),
+            tracks=residuals.tracks,
+            camera_index=residuals.rig.names.index(look.camera),
+            bodies=bodies,
+            scale=min(1.0, PICTURE_HEIGHT / residuals.rig[look.camera].size[1]),
+        )
+        command = look.command(str(cached.session.path))
+        found.append(Picture(look.title, look.caption, encoded_picture(drawn, "jpeg"), command))
+    return found
 
 
 def _links(folder: Path) -> list[Link]:

@@ -86,6 +86,7 @@ def _rounds(session: Session, request: Request, workers: int | None, scheduler_u
         hopeless = {p for p, r in outcome.failed.items() if not r.passing or tries[p] >= TRIES}
         hopeless |= {p for p in missing if p in tries and p not in outcome.failed and tries[p] >= TRIES}
         ready = [p for p in missing if p not in hopeless and not _below(graph, p, hopeless)]
+        ready = [p for p in ready if graph.input_parts(p) is not None]  # else an earlier build tells what it needs
         outcome.waiting = [p for p in missing if p not in outcome.failed]
         firm = [p for p in ready if not STAGES[p.stage].tolerant]
         ready = firm or [p for p in ready if _has_input(graph, p)]

@@ -140,7 +140,13 @@ STAGES: dict[str, Stage] = {
             "manifest",
             "a video a camera with skeletons and bodies drawn over it",
             tolerant=True,
-            modules=("tasks/overlays.py", "pipeline/quality/overlay.py"),
+            modules=(
+                "tasks/overlays.py",
+                "pipeline/quality/overlay.py",
+                "pipeline/quality/drawing.py",
+                "pipeline/meshes/colours.py",
+                "pipeline/raster*.py",
+            ),
         ),
         Stage(
             "export",

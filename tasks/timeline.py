@@ -7,6 +7,7 @@ video.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -99,12 +100,7 @@ def _synchronise(session: Session, cameras: list[str], fps: float, progress) -> 
     if config.method == "none":
         return no_offsets(cameras)
     if config.method == "offsets":
-        for name in config.offsets:
-            if name not in cameras:
-                raise InputError(
-                    f"{session.path}: capture.sync.offsets", f"there is no camera {name!r}", f"Cameras: {cameras}"
-                )
-        return given_offsets({c: config.offsets.get(c, 0.0) for c in cameras}, fps)
+        return given_offsets(given_offsets_of(session, cameras), fps)
     if not session.has_images:
         raise InputError(f"{session.path}: capture.sync.method", "needs videos", "Use method: offsets")
     sync = _estimate(session, cameras, config.method, config.max_offset_s, progress)
@@ -116,6 +112,19 @@ def _synchronise(session: Session, cameras: list[str], fps: float, progress) -> 
                 "Give method: offsets, or lower capture.sync.min_confidence after a look at the videos",
             )
     return sync
+
+
+def given_offsets_of(session: Session, cameras: Sequence[str]) -> dict[str, float]:
+    """Every camera's offset in frames as configured. Raises InputError for a camera that is not there."""
+    given = session.config.capture.sync.offsets
+    for name in given:
+        if name not in cameras:
+            raise InputError(
+                f"{session.path}: capture.sync.offsets",
+                f"there is no camera {name!r}",
+                f"Cameras: {', '.join(cameras)}",
+            )
+    return {camera: given.get(camera, 0.0) for camera in cameras}
 
 
 def _estimate(session: Session, cameras: list[str], method: str, max_offset_s: float, progress) -> Sync:

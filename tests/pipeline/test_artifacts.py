@@ -164,9 +164,10 @@ def forged(path, build):
         lambda f: f.attrs.__setitem__("schema", "unheard_of"),
         lambda f: f.attrs.__setitem__("schema_version", 99),
         lambda f: f.__delitem__("sizes"),
+        lambda f: f.__setitem__("x", f["/"]),
     ],
     ids=["external link", "soft link", "external storage", "huge", "object", "named type", "virtual", "schema",
-         "version", "missing"],
+         "version", "missing", "group in itself"],
 )
 def test_what_ours_never_hold_is_refused(tmp_path, build):
     path = tmp_path / "a.h5"

@@ -1,7 +1,8 @@
 """A small real session: two people walk past each other before four cameras; detections as OpenPose writes them."""
 
 import json
-import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,13 +46,18 @@ def write_capture(folder: Path, frames: int = FRAMES, cameras: int = 4) -> None:
     )
 
 
-def command(*arguments, **options) -> subprocess.CompletedProcess:
-    """Run the command line as a user does."""
+def command(*arguments, cwd=None, file_size_limit=None) -> subprocess.CompletedProcess:
+    """Run the command line as a user does; ``file_size_limit`` in bytes makes larger files fail like a full disk."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
+
     return subprocess.run(
         [sys.executable, str(ROOT / "run_pipeline.py"), *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, **options.pop("env", {})},
-        cwd=options.pop("cwd", None),
+        cwd=cwd,
         timeout=300,
+        preexec_fn=limit if file_size_limit else None,
     )
