@@ -11,7 +11,8 @@ from data.video import VideoInfo, probe
 from pipeline.errors import InputError
 
 RATE = 16_000
-MAX_S = 3600.0
+MAX_S = 600.0
+"""Seconds of sound that are enough to find an offset by."""
 
 
 def read_audio(

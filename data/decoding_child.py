@@ -243,9 +243,7 @@ def frames(request: dict[str, Any], arrays: dict[str, np.ndarray], out: BinaryIO
     send(out, {"end": True})
 
 
-def wanted_frames(
-    request: dict[str, Any], arrays: dict[str, np.ndarray], clock: Clock
-) -> Iterator[tuple[int, Any]]:
+def wanted_frames(request: dict[str, Any], arrays: dict[str, np.ndarray], clock: Clock) -> Iterator[tuple[int, Any]]:
     """(display index, decoded frame) of the wanted indices, in order. With timestamps it begins at a key frame."""
     wanted, pts, keyframes = arrays["wanted"], arrays["pts"], arrays["keyframes"]
     reader = Reader(request["path"], request["threads"])

@@ -15,6 +15,9 @@ from pipeline.errors import InputError
 from pipeline.frames import FrameSource
 from pipeline.synchronisation import MOTION_HEIGHT, motion_energy
 
+MOTION_SPAN_S = 180.0
+"""Seconds of a recording that are enough to find an offset by; every one of its images has to be decoded."""
+
 
 def open_source(
     capture_pattern: str, camera: str, kind: Literal["videos", "images"], fps: float | None = None
@@ -63,7 +66,7 @@ def cameras_on_disk(pattern: str) -> list[str]:
 
 
 def source_energy(
-    source: FrameSource, span_s: float | None = None, progress: Callable[[float], None] | None = None
+    source: FrameSource, span_s: float | None = MOTION_SPAN_S, progress: Callable[[float], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(times_s (N,), motion energy (N,)) of a recording: see ``pipeline.synchronisation.motion_energy``.
 

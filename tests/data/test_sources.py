@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.synchronisation import audio_offsets, frame_plan, motion_offsets
 from tests.data.clips import numbered_image, read_number, write_clip
 
+LAB = Path(__file__).parents[2] / "../shared/data/two_person_lab/videos/{camera}.mp4"
 PATTERN = "images/{camera}/{frame:06d}.png"
 
 
@@ -166,6 +169,17 @@ def test_shifted_clips_come_together_by_sound(tmp_path):
     sync = audio_offsets(signals, max_offset_s=2.0)
     assert np.abs(sync.offsets_s - np.array(list(late.values()))).max() * 30 < 0.02
     assert sync.confidence.min() > 0.9
+
+
+@pytest.mark.real
+def test_lab_videos_are_found_synchronous():
+    """Four very different views of 1.7 s: within 1.5 frames at 60 a second, cameras 1 and 2 surely."""
+    energies = {c: source_energy(open_source(str(LAB), c, "videos")) for c in ("cam01", "cam02", "cam03", "cam04")}
+    sync = motion_offsets(energies, max_offset_s=10.0)
+    assert np.abs(sync.offsets_s).max() * 60 < 1.5
+    assert sync.confidence[:2].min() > 0.9
+    lone = motion_offsets({c: energies[c] for c in ("cam01", "cam02")}, max_offset_s=0.5)
+    assert np.abs(lone.offsets_s).max() * 60 < 0.6
 
 
 def test_images_have_no_sound(tmp_path):
