@@ -60,14 +60,15 @@ def _two_hugging(frames: int) -> np.ndarray:
 def make_scene(category: str, bottom_up: bool = True, seed: int = 0, frames: int = 100) -> Scene:
     """One of ``CATEGORIES``.
 
-    clean: three people apart, five cameras. crossing: four through the middle. hugging: two chest to chest;
-    in both, detectors mix up people nearby and left and right. noisy: three people, 20 % wrong candidates, 10 % missed, 4 px noise. missing_camera: one camera sees nothing, two
-    more drop out for a while."""
+    clean: three people apart, five cameras. crossing: four through the middle. hugging: two chest to chest; in both,
+    detectors mix up people nearby, and left and right. noisy: three people, 20 % wrong candidates, 10 % missed, 4 px
+    noise. missing_camera: one camera sees nothing, two more drop out for a while.
+    """
     rng = np.random.default_rng(seed)
     people, cameras, flaws = CATEGORIES[category]
     joints = people(frames)
     rig = ring_rig(cameras)
-    return Scene(rig, detect(rig, joints, rng, flaws, "body25" if bottom_up else "coco17", bottom_up), joints)
+    return Scene(rig, detect(rig, joints, rng, flaws, "body25" if bottom_up else "blazepose33", bottom_up), joints)
 
 
 CATEGORIES: dict[str, tuple[Callable[[int], np.ndarray], int, Flaws]] = {

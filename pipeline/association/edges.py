@@ -12,6 +12,8 @@ import numpy as np
 
 from pipeline.association.observations import LIMBS, Observations, ray_distance
 from pipeline.association.options import AssociationOptions
+from pipeline.association.skeleton import PARENTS, REACH
+from pipeline.association.triangulation import triangulate_robust
 from pipeline.skeletons import SKEL19
 
 _TOUCHES = np.zeros((19, len(LIMBS)), np.float32)
@@ -58,7 +60,7 @@ def parsing_support(affinity: np.ndarray, hold: np.ndarray) -> np.ndarray:
 
 
 def epipolar_edges(seen: Observations, f: int, options: AssociationOptions) -> np.ndarray:
-    """(19, C, N, C, N) of one frame: 1 where two rays meet, 0 at ``epipolar_m``; -1 beyond, within a camera, or unused."""
+    """(19, C, N, C, N) of one frame: 1 where rays meet, 0 at ``epipolar_m``; -1 beyond, within a camera, or unused."""
     rays, valid = seen.rays[f].astype(np.float64), seen.valid[f]
     C, J, N = valid.shape
     edges = np.full((J, C, N, C, N), -1.0)
@@ -103,6 +105,71 @@ def assign(
     f, p, c, j = np.nonzero(chosen >= 0)
     explained[f, c, j, chosen[f, p, c, j]] = True
     return chosen, explained
+
+
+def recover(
+    seen: Observations, span: slice, joints: np.ndarray, chosen: np.ndarray, options: AssociationOptions
+) -> np.ndarray:
+    """Joints that were lost sight of, found again by parsing and epipolar edges alone; changes both in place.
+
+    A joint that no two views agree on takes, in each view, the free candidate that affinities link best to the
+    person's other joints; it is believed where at least two of their rays meet within a limb's reach of its parent.
+
+    Args:
+        joints: (F, P, 19, 3) metres.
+        chosen: (F, P, C, 19).
+
+    Returns:
+        (F, P, 19) bool: joints found again.
+    """
+    N = seen.scores.shape[-1]
+    found = np.zeros(joints.shape[:3], bool)
+    hold = chosen[..., None] == np.arange(N)
+    support = parsing_support(seen.affinity[span], hold.astype(np.float32))
+    stolen = _stolen(chosen, hold, support)
+    if stolen.any():
+        chosen[stolen] = -1
+        hold &= ~stolen[..., None]
+    views = (chosen >= 0).sum(2)
+    lost = (views < 2) & (views.sum(-1, keepdims=True) >= 2 * options.min_evidence_joints)
+    if not lost.any():
+        return found
+    free = seen.valid[span] & ~hold.any(1)
+    support = np.where(free[:, None] & lost[:, :, None, :, None], support, 0)
+    best, strength = support.argmax(-1), support.max(-1)
+    offered = strength > 0.3
+    f, p, j = np.nonzero(lost & (offered.sum(2) >= 2))
+    if len(f) == 0:
+        return found
+    take, use = best[f, p, :, j], offered[f, p, :, j]  # (K, C)
+    c = np.arange(use.shape[1])
+    frame = np.arange(*span.indices(len(seen.frames)))[f][:, None]
+    rays = seen.rays[frame, c, j[:, None], take]
+    weights = np.where(use, seen.scores[frame, c, j[:, None], take], 0)
+    points, agrees = triangulate_robust(seen.centres, rays, weights, options.outlier_m)
+    reach = np.linalg.norm(points - joints[f, p, PARENTS[j]], axis=-1)
+    with np.errstate(invalid="ignore"):
+        good = (agrees.sum(1) >= 2) & ((reach < REACH[j]) | (j == 0))
+    for k in np.flatnonzero(good):
+        chosen[f[k], p[k], agrees[k], j[k]] = take[k, agrees[k]]
+        joints[f[k], p[k], j[k]] = points[k]
+        found[f[k], p[k], j[k]] = True
+    return found
+
+
+def _stolen(chosen: np.ndarray, hold: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """(F, P, C, 19) bool: candidates that nothing of their person but much of another speaks for, in most views.
+
+    Two people close together can exchange, say, an ankle, which then moves along with the wrong person as expected.
+    """
+    if chosen.shape[1] < 2:
+        return np.zeros(chosen.shape, bool)
+    own = (support * hold).max(-1)
+    other = (_rivals(support) * hold).max(-1)
+    against = (chosen >= 0) & (own == 0) & (other > 0.3)
+    views = (chosen >= 0).sum(2)
+    most = (against.sum(2) >= 2) & (2 * against.sum(2) > views)
+    return against & most[:, :, None]
 
 
 _PAIRED = SKEL19.mirror != np.arange(19)

@@ -89,6 +89,21 @@ def view_coverage(tracks: Tracks, min_joints: int = 3) -> np.ndarray:
     return (seen & tracks.present[..., None]).sum(0) / frames
 
 
+def seen_where_expected(rig: Rig, tracks: Tracks, min_joints: int = 3) -> np.ndarray:
+    """(C,) of the person-frames inside a camera's picture, the share in which it saw the person; NaN if none are.
+
+    A camera far below the others looks elsewhere than its calibration says: exchanged videos, a camera that was moved,
+    clocks out of step, or a detector that found nothing.
+    """
+    pixels = project(rig.projections[:, None], np.asarray(tracks.joints, np.float64)[:, :, None])
+    sizes = np.array([c.size for c in rig.cameras])[:, None]
+    with np.errstate(invalid="ignore"):
+        inside = ((pixels >= 0) & (pixels < sizes)).all(-1).mean(-1) > 0.6
+    saw = (tracks.scores > 0).sum(-1) >= min_joints
+    total = inside.sum((0, 1))
+    return np.where(total > 0, (inside & saw).sum((0, 1)) / np.maximum(total, 1), np.nan)
+
+
 def rolling_residuals(residuals: np.ndarray, window: int) -> np.ndarray:
     """(F, C) median residual in pixels of each camera over a centred window of frames; NaN where it saw nothing."""
     F, _, C, _ = residuals.shape
@@ -149,6 +164,7 @@ def summary(rig: Rig, tracks: Tracks, detections: Sequence[Detections] | None = 
     left_out = leave_one_out(rig, tracks, detections, min_score)
     covered = coverage(tracks)
     views = view_coverage(tracks)
+    expected = seen_where_expected(rig, tracks)
     return {
         "people": len(tracks.person_ids),
         "reprojection_median_px": _median(direct),
@@ -171,6 +187,7 @@ def summary(rig: Rig, tracks: Tracks, detections: Sequence[Detections] | None = 
                 "camera": n,
                 "reprojection_median_px": _median(direct[:, :, c]),
                 "leave_one_out_median_px": _median(left_out[:, :, c]),
+                "seen_where_expected": None if np.isnan(expected[c]) else float(expected[c]),
             }
             for c, n in enumerate(rig.names)
         ],

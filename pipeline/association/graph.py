@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipeline.association.edges import assign, turn_mirrored
-from pipeline.association.observations import Observations, check_detections, observe
+from pipeline.association.edges import assign, recover, turn_mirrored
+from pipeline.association.observations import LIMBS, Observations, check_detections, observe
 from pipeline.association.options import AssociationOptions
 from pipeline.association.skeleton import bone_lengths, fill_joints, solve_track
 from pipeline.association.tracking import Draft, draft_tracks, gather
@@ -45,7 +45,7 @@ def associate(
     if not seen.valid.any():
         return empty_tracks(frames, len(rig))
     drafts = draft_tracks(seen, options, progress and (lambda share: progress(0.4 * share)))
-    drafts = join_drafts([d for d in drafts if d.last - d.first + 1 >= options.min_track_frames], options)
+    drafts = join_drafts(seen, [d for d in drafts if d.last - d.first + 1 >= options.min_track_frames], options)
     for k in range(options.passes):
         for draft in drafts:
             solve(seen, draft, options)
@@ -62,8 +62,9 @@ def associate(
     return _deliver(seen, drafts, present)
 
 
-def join_drafts(drafts: list[Draft], options: AssociationOptions) -> list[Draft]:
-    """Fragments of one person as one: same place at the same time, or an end that leads to a beginning.
+def join_drafts(seen: Observations, drafts: list[Draft], options: AssociationOptions) -> list[Draft]:
+    """Fragments of one person as one: same place at the same time, two halves of one body, or an end that leads to a
+    beginning.
 
     Best pair first, until none is left.
     """
@@ -72,7 +73,7 @@ def join_drafts(drafts: list[Draft], options: AssociationOptions) -> list[Draft]
         best, pair = np.inf, None
         for i, a in enumerate(drafts):
             for b in drafts[i + 1 :]:
-                cost = _join_cost(a, b, options)
+                cost = _join_cost(seen, a, b, options)
                 if cost < best:
                     best, pair = cost, (a, b)
         if pair is None:
@@ -81,13 +82,15 @@ def join_drafts(drafts: list[Draft], options: AssociationOptions) -> list[Draft]
         drafts = [d for d in drafts if d is not pair[1]]
 
 
-def _join_cost(a: Draft, b: Draft, options: AssociationOptions) -> float:
+def _join_cost(seen: Observations, a: Draft, b: Draft, options: AssociationOptions) -> float:
     """How unlike one person two drafts are (a begins first), 0..1; infinite if they cannot be."""
     if b.first <= a.last:  # both at once: one person only if in the same place all the while
         both = slice(b.first, min(a.last, b.last) + 1)
         gap = np.linalg.norm(a.joints[both] - b.joints[both], axis=-1)
         apart = np.median(gap)
-        return apart / options.same_person_m if apart < options.same_person_m else np.inf
+        if apart < options.same_person_m:
+            return apart / options.same_person_m
+        return 1.0 if _halves_of_one(seen, a, b, both) else np.inf
     seconds = (b.first - a.last) / options.fps
     if seconds > options.join_gap_s:
         return np.inf
@@ -96,12 +99,46 @@ def _join_cost(a: Draft, b: Draft, options: AssociationOptions) -> float:
     return apart / allowed if apart < allowed else np.inf
 
 
+def _halves_of_one(seen: Observations, a: Draft, b: Draft, span: slice) -> bool:
+    """Whether two drafts share one body: what they hold in a picture hardly ever overlaps, and affinities link it.
+
+    Two different people in one picture each have, say, a left knee; two halves of a person have one between them.
+    """
+    A, B = a.chosen[span], b.chosen[span]
+    has_a, has_b = A >= 0, B >= 0
+    together = has_a.any(-1) & has_b.any(-1)
+    if together.sum() < len(A):
+        return False
+    least = min(has_a[together].sum(), has_b[together].sum())
+    if (has_a & has_b)[together].sum() > 0.35 * least:
+        return False
+    middle = [np.where((h.sum(1) >= 2)[..., None], d.joints[span], np.nan) for h, d in ((has_a, a), (has_b, b))]
+    known = [np.isfinite(m[..., 0]).any(-1) for m in middle]
+    at_once = known[0] & known[1]
+    if not at_once.any():
+        return False
+    apart = np.linalg.norm(np.nanmean(middle[0][at_once], 1) - np.nanmean(middle[1][at_once], 1), axis=-1)
+    if np.median(apart) > 1.2:
+        return False
+    f, c = np.ogrid[span.start : span.stop, : A.shape[1]]
+    linked = np.zeros(together.shape, bool)
+    for one, other in ((A, B), (B, A)):
+        first, second = one[..., LIMBS[:, 0]], other[..., LIMBS[:, 1]]
+        affinity = seen.affinity[f[..., None], c[..., None], np.arange(len(LIMBS)), first, second]
+        linked |= ((first >= 0) & (second >= 0) & (affinity > 0.3)).any(-1)
+    return bool(linked[together].mean() > 0.3)
+
+
 def _absorb(a: Draft, b: Draft) -> None:
-    """b becomes part of a; where both are, the one with more evidence counts."""
+    """b becomes part of a; where both are, the one with more evidence counts and the other completes it."""
     f = np.arange(len(a.evidence))
     in_a, in_b = (f >= a.first) & (f <= a.last), (f >= b.first) & (f <= b.last)
     take = in_b & (~in_a | (b.evidence > a.evidence))
-    a.joints[take], a.chosen[take], a.evidence[take] = b.joints[take], b.chosen[take], b.evidence[take]
+    empty = (in_a & in_b)[:, None, None] & (a.chosen < 0)
+    chosen = np.where(empty, b.chosen, a.chosen)
+    a.joints[take], a.evidence[take] = b.joints[take], b.evidence[take]
+    chosen[take] = np.where((b.chosen < 0) & in_a[:, None, None], a.chosen, b.chosen)[take]
+    a.chosen[:] = chosen
     between = (f > a.last) & (f < b.first)
     a.joints[between], a.chosen[between], a.evidence[between] = np.nan, -1, 0
     a.first, a.last = min(a.first, b.first), max(a.last, b.last)
@@ -153,9 +190,11 @@ def reassign(seen: Observations, drafts: list[Draft], options: AssociationOption
         expected = np.where(inside[..., None, None], np.stack([d.joints[span] for d in here], 1), np.nan)
         radius = np.full(inside.shape, options.temporal_m)
         chosen, _ = assign(seen, span, expected, radius, options)
+        found = recover(seen, span, expected, chosen, options)
         turn_mirrored(seen, span, expected, radius, chosen)
         for p, draft in enumerate(here):
             draft.chosen[span] = chosen[:, p]
+            draft.joints[span][found[:, p]] = expected[:, p][found[:, p]]
 
 
 def presence(seen: Observations, draft: Draft, options: AssociationOptions) -> np.ndarray:

@@ -58,7 +58,7 @@ class Observations:
         return self.scores > 0
 
     def places(self, span: slice, chosen: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Index into ``points``, ``scores``, ``rays`` and ``rows`` of chosen candidates (F, P, C, 19) of frames ``span``.
+        """Index into ``points``, ``scores``, ``rays`` and ``rows`` of ``chosen`` (F, P, C, 19) in frames ``span``.
 
         Numbers from N on mean candidates of the joint on the other side of the body; -1 gives an arbitrary place.
         """

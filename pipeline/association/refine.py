@@ -117,7 +117,7 @@ def _triangulate(cameras, pixels, used) -> np.ndarray:
 
 
 def _linearise(cameras, X, pixels, used):
-    """Residuals (M, C, 2) and their derivatives by camera (M, C, 2, 7: turn, move, log focal) and point (M, C, 2, 3)."""
+    """Residuals (M, C, 2), derivatives by camera (M, C, 2, 7: turn, move, log focal) and by point (M, C, 2, 3)."""
     M, C = used.shape
     residual, by_camera, by_point = np.zeros((M, C, 2)), np.zeros((M, C, 2, 7)), np.zeros((M, C, 2, 3))
     for k, camera in enumerate(cameras):
@@ -142,7 +142,7 @@ def _linearise(cameras, X, pixels, used):
 
 def _step(residual, J_camera, J_point, weight, offset, prior, damping):
     """One damped Gauss-Newton step: cameras (C, 7), points (M, 3)."""
-    M, C = weight.shape
+    C = weight.shape[1]
     wJ = weight[..., None, None] * J_camera
     U = np.einsum("mcia,mcib->cab", wJ, J_camera) + np.diag(1 / prior**2)
     g = -np.einsum("mcia,mci->ca", wJ, residual) - offset / prior**2

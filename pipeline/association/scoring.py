@@ -21,7 +21,7 @@ def score_tracks(tracks: Tracks, truth: np.ndarray, near_m: float = 0.5) -> dict
         coverage: share of true person-frames with a partner. ghosts: predicted person-frames without a partner, as a
         share of all predicted.
     """
-    F, P = truth.shape[:2]
+    F = len(truth)
     there = np.isfinite(truth[..., 0]).any(-1)
     right = limbs = covered = ghosts = predicted = switches = 0
     errors: list[np.ndarray] = []

@@ -82,6 +82,29 @@ def usual_offsets(joints: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
     return np.einsum("...ik,jk->...ji", trunk_axes(joints), offset) * np.asarray(scale)[..., None, None]
 
 
+_LEVELS = ([1, 2, 3], [4, 5, 6, 7, 8], [9, 10, 11, 12, 13, 14], [15, 16, 17, 18])
+REACH = 1.6 * 1.75 * np.linalg.norm(TEMPLATE - TEMPLATE[np.maximum(PARENTS, 0)], axis=1)
+
+
+def within_reach(joints: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    """Joints (..., 19, 3) with those that are not ``sure`` (..., 19) brought within a long limb of their parent."""
+    joints = joints.copy()
+    hips_from_neck = ~sure[..., 0] & sure[..., 1]
+    joints[..., 0, :] = np.where(
+        hips_from_neck[..., None], _pulled(joints[..., 0, :], joints[..., 1, :], REACH[1]), joints[..., 0, :]
+    )
+    for level in _LEVELS:
+        pulled = _pulled(joints[..., level, :], joints[..., PARENTS[level], :], REACH[level])
+        joints[..., level, :] = np.where(sure[..., level, None], joints[..., level, :], pulled)
+    return joints
+
+
+def _pulled(child: np.ndarray, parent: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    v = child - parent
+    length = np.linalg.norm(v, axis=-1)
+    return parent + v * np.minimum(1.0, reach / np.maximum(length, 1e-9))[..., None]
+
+
 def fill_joints(joints: np.ndarray) -> np.ndarray:
     """Every joint of a track (T, 19, 3) finite: over time where seen before or after, else by the template.
 

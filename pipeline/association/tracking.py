@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.association.bundles import find_people, is_whole
-from pipeline.association.edges import assign
+from pipeline.association.edges import assign, recover
 from pipeline.association.observations import Observations
 from pipeline.association.options import AssociationOptions
-from pipeline.association.skeleton import fill_joints
+from pipeline.association.skeleton import fill_joints, within_reach
 from pipeline.association.triangulation import point_to_rays
 
 
@@ -76,7 +76,9 @@ class Follower:
         rays, weights = np.swapaxes(rays[0], 1, 2), np.swapaxes(weights[0], 1, 2)  # (P, 19, C, ...)
         joints, distance = settle(seen.centres, rays, weights, expected, options)
         agree = (weights > 0) & (distance < options.outlier_m)
-        evidence = (agree.sum(-1) >= 2).sum(-1)
+        joints = within_reach(joints, agree.sum(-1) >= 2)
+        found = recover(seen, slice(f, f + 1), joints[None], chosen[None], options)[0]
+        evidence = ((agree.sum(-1) >= 2) | found).sum(-1)
         moved = joints - expected
         for k, draft in enumerate(drafts):
             draft.joints[f], draft.chosen[f], draft.evidence[f] = joints[k], chosen[k], evidence[k]
@@ -91,7 +93,7 @@ class Follower:
             drift = np.median(moved[k][surely], axis=0)
             self.velocity[id(draft)] = self.velocity.get(id(draft), np.zeros(3)) + 0.4 * drift
             # Joints that nobody saw move with those that were seen.
-            unseen = ~(weights[k] > 0).any(-1)
+            unseen = ~(weights[k] > 0).any(-1) & ~found[k]
             draft.joints[f][unseen] += drift
 
 
