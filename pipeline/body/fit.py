@@ -17,6 +17,7 @@ import numpy as np
 from pipeline.association.tracks import Tracks
 from pipeline.body.initial import initial_state
 from pipeline.body.kinematics import Kinematics, OffsetBasis, State
+from pipeline.body.landmarks import landmark_offsets
 from pipeline.body.marking import mark_frames
 from pipeline.body.observations import (
     Observations,
@@ -80,7 +81,7 @@ def fit_track(
     """
     report = progress or (lambda fraction: None)
     obs = observe(track, rig, options.fps, options.max_gap_s)
-    regressor = regressor_for(model)
+    regressor = regressor_for(model).with_offsets(landmark_offsets(options.landmarks))
     if obs is None or not (obs.located.sum(1) >= 3).any():
         return mark_frames(model, track, None, obs, options)
     plain = Kinematics(model, regressor)

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.association.tracks import Tracks
 from pipeline.body.kinematics import State
+from pipeline.body.landmarks import landmark_offsets
 from pipeline.body.observations import Observations
 from pipeline.body.options import FitOptions
 from pipeline.body.parameters import BodyTrack
@@ -52,7 +53,8 @@ def mark_frames(
         values["jaw_pose"][rows], values["expression"][rows] = 0.0, 0.0
         values["transl"][rows] = state.transl
         body = {k: v[rows] for k, v in values.items()} | {"betas": betas}
-        points = regress(model, regressor_for(model), body).astype(np.float64)
+        landmarks = regressor_for(model).with_offsets(landmark_offsets(options.landmarks))
+        points = regress(model, landmarks, body).astype(np.float64)
         error[rows] = _joint_error(points, obs)
         reason[rows] = _judge(model, points, obs, error[rows], betas, options)
         _bridge_or_blank(values, reason, track.frames / options.fps, options.max_gap_s)

@@ -11,12 +11,14 @@ class FitOptions:
 
     Attributes:
         fps: frames a second of the session; frame numbers divided by it are the times.
+        landmarks: joint set of the detector that the track comes from (``pipeline.body.landmarks``): where its
+            landmarks lie on the body. Empty for tracks of joint centres.
         window_frames: longest run of frames solved in one batch (about 0.6 MB each); longer tracks are cut into
             windows that share one shape.
         overlap_frames: frames that neighbouring windows share and blend over.
         max_gap_s: gaps without observations up to this long are bridged by the body's motion, and marked not valid.
         min_joints: a frame with fewer joints seen by two cameras (of 19) is "too few joints".
-        max_fit_error_m: median distance between fitted and triangulated joints above which a frame is
+        max_fit_error_m: median distance between fitted and triangulated landmarks above which a frame is
             "large residual".
         max_residual_share: the same for reprojection, as a share of the person's height in the image.
         max_speed_m_s: pelvis speed above which a frame is "implausible speed" (the fastest sprinters reach 12.4).
@@ -27,14 +29,15 @@ class FitOptions:
             bounds what any number of frames can say about the shape.
         acceleration_m_s2: typical acceleration of body points; larger lets faster motion through and more noise.
         turn_acceleration_rad_s2: typical angular acceleration of joints.
-        offsets: estimate, for each track, where the detector's landmarks lie relative to joint centres. Off: limb
-            lengths and offsets explain each other, and one track cannot tell them apart.
+        offsets: estimate, for each track, how landmarks lie off where ``landmarks`` says. Off: limb lengths and offsets
+            explain each other, and one track cannot tell them apart.
         offset_m: typical size of such an offset.
         repair_swaps: undo left-right confusions of detectors before and during the fit.
         iterations: most iterations of each stage.
     """
 
     fps: float = 30.0
+    landmarks: str = ""
     window_frames: int = 300
     overlap_frames: int = 30
     max_gap_s: float = 0.5

@@ -26,7 +26,7 @@ class BodyTrack:
         transl: (F, 3) float32 metres.
         valid: (F,) bool.
         reason: (F,) int8, an index into ``REASONS``.
-        fit_error_m: (F,) float32 median distance between model joints and triangulated joints, metres.
+        fit_error_m: (F,) float32 median distance between the body's landmarks and the triangulated ones, metres.
     """
 
     FIELDS = (

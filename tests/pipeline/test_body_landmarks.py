@@ -1,0 +1,57 @@
+"""Landmarks that lie off the joints: measured from known bodies, and allowed for in the fit."""
+
+import numpy as np
+import pytest
+
+from data.body_models import load_body_arrays, open_body_model
+from nets.body import BodyModel
+from pipeline.body.fit import fit_track
+from pipeline.body.landmarks import landmark_offsets, measure_offsets
+from pipeline.body.options import FitOptions
+from pipeline.body.parameters import BodyTrack
+from pipeline.body.regressor import regress, regressor_for, skel19_joints
+from pipeline.cameras import project, triangulate
+from pipeline.skeletons import SKEL19
+from tests.pipeline.body_tracks import FPS, as_track, motion, rig_around
+
+
+@pytest.fixture(scope="module")
+def model() -> BodyModel:
+    return BodyModel(load_body_arrays(open_body_model()))
+
+
+def blazepose_track(model: BodyModel, frames: int = 40):
+    """A walker seen by a detector whose landmarks lie where those of BlazePose do; the true parameters and joints."""
+    truth = motion("walking", frames) | {"betas": np.random.default_rng(0).normal(size=10)}
+    regressor = regressor_for(model)
+    landmarks = regress(model, regressor.with_offsets(landmark_offsets("blazepose33")), truth).astype(np.float64)
+    rig = rig_around(5)
+    pixels = project(rig.projections[None, :, None], landmarks[:, None])
+    pixels += np.random.default_rng(1).normal(scale=2, size=pixels.shape)
+    scores = np.full(pixels.shape[:3], 0.9)
+    seen = triangulate(rig.projections, pixels.swapaxes(1, 2), scores.swapaxes(1, 2))
+    return rig, as_track(seen, pixels, scores), truth, regress(model, regressor, truth), seen
+
+
+def test_offsets_are_those_that_were_there(model):
+    _, track, truth, _, seen = blazepose_track(model)
+    still = {name: np.zeros((len(seen), 0)) for name in BodyTrack.FIELDS}
+    body = BodyTrack.from_arrays(still | {"frames": track.frames} | truth)
+    found = measure_offsets(model, regressor_for(model), body, seen)
+    assert np.abs(found - landmark_offsets("blazepose33")).max() < 0.003
+
+
+def test_allowing_for_landmarks_finds_the_joints(model):
+    rig, track, _, joints, _ = blazepose_track(model)
+    error = {}
+    for name in ("", "blazepose33"):
+        body = fit_track(model, rig, track, FitOptions(fps=FPS, landmarks=name))
+        error[name] = np.linalg.norm(skel19_joints(model, body) - joints, axis=-1).mean()
+    assert error["blazepose33"] < 0.008
+    assert error["blazepose33"] < 0.5 * error[""]
+
+
+def test_unmeasured_sets_have_none_and_sides_mirror():
+    assert not landmark_offsets("body25").any()
+    offsets = landmark_offsets("blazepose33")
+    assert np.allclose(offsets[SKEL19.mirror] * [-1, 1, 1], offsets)
