@@ -22,6 +22,8 @@ Window = tuple[int, int, int, int]
 class RasterResult:
     """One image, or a window of it. H and W are those of the window.
 
+    A renderer may also give single pixels: then every (H, W) below is (N,).
+
     Attributes:
         depth: (H, W) float32, metres along the camera's z axis; +inf where nothing is hit.
         triangle: (H, W) int32, row of ``faces``; -1 where nothing is hit.
@@ -44,9 +46,13 @@ class RasterResult:
         """Vertex values (V, D) of the mesh rendered, seen per pixel: (H, W, D) float32."""
         out = np.full((*self.triangle.shape, values.shape[-1]), missing, np.float32)
         hit = self.hit
-        corners = values[faces[self.triangle[hit]]]
-        out[hit] = np.einsum("nk,nkd->nd", self.barycentric[hit], corners)
+        out[hit] = blend(self.barycentric[hit], faces[self.triangle[hit]], np.asarray(values, np.float32))
         return out
+
+
+def blend(weights: np.ndarray, corners: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(N, D) mixtures of rows ``corners`` (N, 3) of values (V, D) with weights (N, 3)."""
+    return sum(weights[:, k, None] * values[corners[:, k]] for k in range(3))
 
 
 class Raster(Protocol):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 
 from pipeline.cameras import Camera
 from pipeline.raster import RasterResult, Window
-
-_REMEMBERED_CAMERAS = 16
 
 
 class RayScene:
@@ -51,9 +50,11 @@ class RayScene:
 class Open3DRaster:
     """``pipeline.raster.Raster`` by ray casting: exact for any lens, since each pixel's own ray is cast."""
 
-    def __init__(self, threads: int = 0) -> None:
-        self.threads = threads
+    def __init__(self, threads: int = 0, remember: int = 8) -> None:
+        """``threads`` 0: as many as there are cores. The rays of the last ``remember`` cameras are kept."""
+        self.threads, self._remember = threads, remember
         self._directions: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._lock = Lock()
 
     def render(
         self,
@@ -78,13 +79,20 @@ class Open3DRaster:
         return [self.view(scene, c, size, w) for c, w in zip(cameras, windows, strict=True)]
 
     def view(
-        self, scene: RayScene, camera: Camera, size: tuple[int, int] | None = None, window: Window | None = None
+        self,
+        scene: RayScene,
+        camera: Camera,
+        size: tuple[int, int] | None = None,
+        window: Window | None = None,
+        pixels: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> RasterResult:
-        """One image of a scene that is already built; see ``Raster.render``."""
+        """One image of a scene that is already built; see ``Raster.render``. With ``pixels`` (rows (N,), columns
+        (N,)) only those, and the result's arrays have one axis (N,)."""
         if size is not None and tuple(size) != camera.size:
             camera = camera.scaled(size)
         x0, y0, x1, y1 = window if window is not None else (0, 0, *camera.size)
-        directions = self._camera_directions(camera)[y0:y1, x0:x1]
+        directions = self._camera_directions(camera)
+        directions = directions[pixels] if pixels is not None else directions[y0:y1, x0:x1]
         hits = scene.cast(camera.centre.astype(np.float32), directions)
         hit = hits["triangle"] >= 0
         cosine = directions @ camera.R[2].astype(np.float32)
@@ -101,11 +109,14 @@ class Open3DRaster:
         """(H, W, 3) float32 unit rays through the pixel centres, remembered for the last few cameras."""
         parts = (camera.K, camera.R, camera.distortion, np.array(camera.size))
         key = b"".join(p.tobytes() for p in parts) + camera.model.encode()
-        if key not in self._directions:
+        directions = self._directions.get(key)
+        if directions is None:
             width, height = camera.size
             grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
-            self._directions[key] = camera.rays(grid).astype(np.float32)
-            while len(self._directions) > _REMEMBERED_CAMERAS:
+            directions = camera.rays(grid).astype(np.float32)
+        with self._lock:
+            self._directions[key] = directions
+            self._directions.move_to_end(key)
+            while len(self._directions) > self._remember:
                 self._directions.popitem(last=False)
-        self._directions.move_to_end(key)
-        return self._directions[key]
+        return directions

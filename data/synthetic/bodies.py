@@ -1,0 +1,149 @@
+"""People: their shapes, colours and clothes, drawn at random from what is plausible, and dressed bodies in motion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.synthetic import clothing, textures
+from data.synthetic.clothing import Cut, Figure
+from data.synthetic.surfaces import Layer, skin_layer
+from data.synthetic.textures import Baked, Complexion, Fabric, Face
+
+SKINS = ((0.93, 0.76, 0.66), (0.87, 0.68, 0.56), (0.78, 0.58, 0.45), (0.62, 0.44, 0.33), (0.44, 0.30, 0.22))
+HAIRS = ((0.10, 0.08, 0.07), (0.20, 0.13, 0.09), (0.36, 0.24, 0.14), (0.62, 0.47, 0.28), (0.45, 0.43, 0.42))
+IRISES = ((0.30, 0.18, 0.09), (0.35, 0.30, 0.15), (0.32, 0.45, 0.55))
+TOPS = (
+    (0.72, 0.16, 0.16), (0.16, 0.34, 0.62), (0.90, 0.88, 0.84), (0.20, 0.45, 0.30), (0.86, 0.66, 0.20),
+    (0.30, 0.30, 0.33), (0.55, 0.38, 0.60), (0.16, 0.17, 0.22),
+)  # fmt: skip
+BOTTOMS = ((0.16, 0.19, 0.28), (0.20, 0.20, 0.21), (0.55, 0.48, 0.37), (0.36, 0.40, 0.34))
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """What somebody wears: cuts and fabrics. ``hair_length`` as in ``clothing.hair``."""
+
+    top: Cut
+    top_fabric: Fabric
+    trousers: Cut
+    trousers_fabric: Fabric
+    shoes_fabric: Fabric
+    hair_length: float
+    hair_volume: float
+
+
+@dataclass(frozen=True)
+class Person:
+    """Everything that tells one person from another. ``seed`` draws what has no name (folds, noise)."""
+
+    betas: np.ndarray
+    complexion: Complexion
+    outfit: Outfit
+    seed: int
+
+
+@dataclass(frozen=True)
+class Dressed:
+    """A person ready to be posed and drawn.
+
+    Attributes:
+        layers: skin that shows, garments, shoes, hair.
+        weights: (V, 55) skinning weights of each layer.
+        textures: (S, S, 3) uint8 sRGB of each layer.
+        soles: (2,) heights, on the unposed body, of the lowest points of the left and right shoe.
+        rest_joints: (55, 3).
+    """
+
+    layers: list[Layer]
+    weights: list[np.ndarray]
+    textures: list[np.ndarray]
+    soles: np.ndarray
+    rest_joints: np.ndarray
+
+    def posed(self, body: np.ndarray, rotations: np.ndarray) -> list[np.ndarray]:
+        """Vertices of each layer for posed body vertices (B, 3) and world rotations of the joints (55, 3, 3)."""
+        return [x.posed(body, rotations, w) for x, w in zip(self.layers, self.weights, strict=True)]
+
+
+def sample_person(generator: np.random.Generator, long_hair: bool | None = None) -> Person:
+    """One adult, shape within about two standard deviations."""
+    g = generator
+    betas = np.clip(g.normal(0, 0.8, 10), -1.8, 1.8).astype(np.float32)
+    dark = g.integers(len(SKINS))
+    skin = _jitter(g, SKINS[dark], 0.02)
+    lips = tuple(np.clip(np.array(skin) * [0.92, 0.62, 0.62], 0, 1))
+    hair = HAIRS[g.integers(len(HAIRS) if dark < 2 else 2)]  # fair hair goes with fair skin
+    iris = IRISES[g.integers(len(IRISES) if dark < 2 else 1)]
+    tones = Complexion(skin, tuple(g.uniform(0.85, 1.15) * np.array(hair)), iris, lips)
+    long_hair = bool(g.random() < 0.5) if long_hair is None else long_hair
+    return Person(betas, tones, _sample_outfit(g, long_hair), int(g.integers(2**31)))
+
+
+def dress(person: Person, arrays: Mapping[str, np.ndarray], texture_size: int = 1024) -> Dressed:
+    """Make a person's layers and textures for a body model's arrays (SMPL-X keys and ``troupe_`` keypoints)."""
+    g = np.random.default_rng(person.seed)
+    arrays = dict(arrays)
+    shaped = np.asarray(arrays["v_template"], np.float64) + arrays["shapedirs"][:, :, :10] @ person.betas
+    joints = np.asarray(arrays["J_regressor"]) @ shaped
+    figure = Figure.build(skin_layer(arrays), shaped, joints, arrays)
+    outfit, tones = person.outfit, person.complexion
+    top = clothing.top(figure, outfit.top, g)
+    trousers = clothing.trousers(figure, outfit.trousers, g)
+    shoes = clothing.shoes(figure, g)
+    hair = clothing.hair(figure, outfit.hair_length, outfit.hair_volume, g)
+    worn = (top, trousers, shoes, hair)
+    layers = [clothing.uncovered(figure, worn), *(x.layer for x in worn)]
+    baked = [Baked.of(layer, figure, texture_size) for layer in layers]
+    colours = (
+        textures.skin(baked[0], Face.of(arrays, figure), tones, g),
+        textures.cloth(baked[1], figure, outfit.top_fabric, g),
+        textures.cloth(baked[2], figure, outfit.trousers_fabric, g),
+        textures.shoe(baked[3], outfit.shoes_fabric, g),
+        textures.hair(baked[4], tones, g),
+    )
+    return Dressed(
+        layers,
+        [layer.binding @ figure.weights for layer in layers],
+        [b.image(c) for b, c in zip(baked, colours, strict=True)],
+        _soles(layers[3], figure),
+        joints,
+    )
+
+
+def _soles(shoes: Layer, figure: Figure) -> np.ndarray:
+    rest = shoes.rest(figure.vertices)
+    return np.array([rest[rest[:, 0] > 0, 1].min(), rest[rest[:, 0] < 0, 1].min()])
+
+
+def _jitter(g: np.random.Generator, colour: tuple[float, float, float], amount: float) -> tuple[float, float, float]:
+    return tuple(float(c) for c in np.clip(np.array(colour) + g.uniform(-amount, amount, 3), 0.02, 0.97))
+
+
+def _sample_outfit(g: np.random.Generator, long_hair: bool) -> Outfit:
+    short_sleeve = g.random() < 0.5
+    ease = g.uniform(0.009, 0.016)
+    top = Cut(
+        sleeve=g.uniform(0.45, 0.7) if short_sleeve else g.uniform(1.88, 1.95),
+        hem=g.uniform(0.03, 0.09),
+        neckline=g.uniform(0.0, 0.02),
+        ease=ease + 0.004,
+        flare=g.uniform(0.004, 0.014),
+        folds=g.uniform(0.003, 0.005),
+    )
+    trousers = Cut(leg=g.uniform(1.9, 2.0), ease=ease, flare=g.uniform(0.0, 0.02), folds=g.uniform(0.003, 0.005))
+    first, second = (TOPS[k] for k in g.choice(len(TOPS), 2, replace=False))
+    pattern = g.choice(["plain", "stripes", "checks", "print"])
+    denim = g.random() < 0.5
+    bottom = (0.15, 0.20, 0.34) if denim else _jitter(g, BOTTOMS[g.integers(len(BOTTOMS))], 0.03)
+    return Outfit(
+        top,
+        Fabric(str(pattern), _jitter(g, first, 0.04), _jitter(g, second, 0.04), g.uniform(0.02, 0.05)),
+        trousers,
+        Fabric("denim" if denim else "plain", bottom, (0.42, 0.50, 0.64)),
+        Fabric("plain", _jitter(g, TOPS[g.integers(len(TOPS))], 0.05), (0.9, 0.9, 0.88)),
+        hair_length=g.uniform(0.6, 1.0) if long_hair else g.uniform(0.0, 0.15),
+        hair_volume=g.uniform(0.012, 0.022),
+    )
