@@ -51,8 +51,10 @@ def parsing_support(affinity: np.ndarray, hold: np.ndarray) -> np.ndarray:
         hold: (F, P, C, 19, N) in [0, 1]: how much each candidate is the person's as far as is known.
     """
     at_first, at_second = hold[..., LIMBS[:, 0], :], hold[..., LIMBS[:, 1], :]
-    from_second = (affinity[:, None] * at_second[..., None, :]).max(-1)
-    from_first = (affinity[:, None] * at_first[..., :, None]).max(-2)
+    from_second, from_first = np.zeros_like(at_first), np.zeros_like(at_second)
+    for n in range(hold.shape[-1]):  # numpy's maximum over a short last axis is slow
+        np.maximum(from_second, affinity[:, None, ..., n] * at_second[..., n, None], out=from_second)
+        np.maximum(from_first, affinity[:, None, ..., n, :] * at_first[..., n, None], out=from_first)
     support = np.matmul(_FIRST, from_second) + np.matmul(_SECOND, from_first)
     # Only neighbours that hold any candidate at all are asked.
     asked = np.matmul(_FIRST, at_second.max(-1)[..., None]) + np.matmul(_SECOND, at_first.max(-1)[..., None])

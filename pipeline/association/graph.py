@@ -48,7 +48,7 @@ def associate(
     drafts = join_drafts(seen, [d for d in drafts if d.last - d.first + 1 >= options.min_track_frames], options)
     for k in range(options.passes):
         for draft in drafts:
-            solve(seen, draft, options)
+            solve(seen, draft, options, max(1, options.solver_iterations // 2))
         drafts = drop_doubles(drafts, options)
         reassign(seen, drafts, options)
         if progress:
@@ -144,7 +144,7 @@ def _absorb(a: Draft, b: Draft) -> None:
     a.first, a.last = min(a.first, b.first), max(a.last, b.last)
 
 
-def solve(seen: Observations, draft: Draft, options: AssociationOptions) -> None:
+def solve(seen: Observations, draft: Draft, options: AssociationOptions, iterations: int | None = None) -> None:
     """The draft's joints from all its observations at once."""
     span = slice(draft.first, draft.last + 1)
     rays, weights = gather(seen, span, draft.chosen[span, None])
@@ -153,7 +153,7 @@ def solve(seen: Observations, draft: Draft, options: AssociationOptions) -> None
     distance = _ray_gaps(seen, rays, start)
     agree = (weights > 0) & (distance < options.outlier_m)
     lengths = bone_lengths(start, agree.sum(1) >= 2)
-    draft.joints[span] = solve_track(seen.centres, rays, weights, start, lengths, options)
+    draft.joints[span] = solve_track(seen.centres, rays, weights, start, lengths, options, iterations)
 
 
 def _ray_gaps(seen: Observations, rays: np.ndarray, joints: np.ndarray) -> np.ndarray:

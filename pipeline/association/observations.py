@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Observations:
     projections: np.ndarray
     sizes: np.ndarray
 
-    @property
+    @cached_property
     def valid(self) -> np.ndarray:
         """(F, C, 19, N) bool: which places hold a candidate."""
         return self.scores > 0

@@ -37,7 +37,7 @@ class AssociationOptions:
         bone_m: standard deviation of a bone's length about the person's own, metres.
         shape_m: standard deviation of an unseen joint about where it usually is, metres.
         passes: how often observations are assigned anew to whole solved tracks.
-        solver_iterations: of the track solver in each pass.
+        solver_iterations: most steps of the track solver in the end; while assigning anew, half as many.
     """
 
     fps: float = 30.0

@@ -62,6 +62,10 @@ _AGILITY = np.array([1, 1, 1, 1, 1, 1, 1, 1.5, 1.5, 1, 1, 1.5, 1.5, 2, 2, 2, 2, 
 """How much more a joint accelerates than the trunk."""
 
 
+SETTLED = 1e-3
+"""Metres: a solve ends when no joint moves farther in a step."""
+
+
 def trunk_axes(joints: np.ndarray) -> np.ndarray:
     """(..., 3, 3) rotations whose columns are forward, left and up of the trunk, from joints (..., 19, 3)."""
     up = _unit(joints[..., 1, :] - joints[..., 0, :], (0.0, 0.0, 1.0))
@@ -227,13 +231,17 @@ def _solve(centres, rays, weights, start, lengths, options, iterations) -> np.nd
     X = np.array(start, np.float64)
     scale = float(np.median(lengths / _TEMPLATE_LENGTHS))
     smooth = _smoothness_band(len(X), options)
+    band = np.empty((115, X.size))
     for _ in range(options.solver_iterations if iterations is None else iterations):
+        before = X
         H, g = _frame_terms(centres, rays, weights, X, lengths, scale, options)
-        band = _to_band(H)
-        band[[0, 57, 114]] += smooth
-        X = solveh_banded(band, g.ravel(), overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False).reshape(
-            X.shape
-        )
+        _to_band(H, band)
+        for k in range(3):
+            band[57 * k] += smooth[k]
+        flat = solveh_banded(band, g.ravel(), overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False)
+        X = flat.reshape(X.shape)
+        if np.abs(X - before).max() < SETTLED:
+            break
     return X
 
 
@@ -284,13 +292,16 @@ def _frame_terms(centres, rays, weights, X, lengths, scale, options) -> tuple[np
     return H.reshape(T, 57, 57), g.reshape(T, 57)
 
 
-def _to_band(H: np.ndarray) -> np.ndarray:
-    """Block-diagonal (T, 57, 57) to LAPACK's lower band (115, 57 T)."""
+def _to_band(H: np.ndarray, band: np.ndarray) -> None:
+    """Block-diagonal (T, 57, 57) into LAPACK's lower band (115, 57 T)."""
     T = len(H)
-    band = np.zeros((115, T, 57))
-    for k in range(57):
-        band[k, :, : 57 - k] = np.diagonal(H, -k, 1, 2)
-    return band.reshape(115, T * 57)
+    # Entry (t, i + k, i) lies 57 k + 58 i behind (t, 0, 0); what runs past a block's last row is set to nought.
+    padded = np.concatenate([H.ravel(), np.zeros(57 * 57)])
+    step = padded.itemsize
+    diagonals = np.lib.stride_tricks.as_strided(padded, (57, T, 57), (57 * step, 57 * 57 * step, 58 * step))
+    inside = np.add.outer(np.arange(57), np.arange(57)) < 57
+    np.multiply(diagonals, inside[:, None], out=band[:57].reshape(57, T, 57))
+    band[57:] = 0
 
 
 def _smoothness_band(T: int, options: AssociationOptions) -> np.ndarray:
