@@ -1,0 +1,142 @@
+"""From the tokens of views at a point to occupancy: fusion, read-out, implicit function.
+
+Tokens are (P, V, C), what is known of the point itself (P, D), visibility (P, V) bool with at least one True a row, or
+None where every view sees every point. Logits are (P,): occupancy is their sigmoid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nets.layers import PointHead, ViewAttention
+
+
+class NoFusion(nn.Module):
+    """Views do not look at each other."""
+
+    def forward(self, tokens: Tensor, visible: Tensor | None) -> Tensor:
+        return tokens
+
+
+class FirstView(nn.Module):
+    """The token of the first visible view, as released: other views speak through the attention alone."""
+
+    def forward(self, tokens: Tensor, visible: Tensor | None) -> Tensor:
+        if visible is None:
+            return tokens[:, 0]
+        first = visible.to(torch.int8).argmax(-1)
+        return tokens.gather(1, first[:, None, None].expand(-1, 1, tokens.shape[-1]))[:, 0]
+
+
+class MeanOfViews(nn.Module):
+    """The mean over visible views: no view comes first."""
+
+    def forward(self, tokens: Tensor, visible: Tensor | None) -> Tensor:
+        if visible is None:
+            return tokens.mean(1)
+        weights = visible.to(tokens.dtype)
+        return (tokens * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+
+
+class MaxOfViews(nn.Module):
+    """The largest of each feature over visible views."""
+
+    def forward(self, tokens: Tensor, visible: Tensor | None) -> Tensor:
+        if visible is not None:
+            tokens = tokens.masked_fill(~visible[..., None], float("-inf"))
+        return tokens.amax(1)
+
+
+class PooledHead(nn.Module):
+    """Views become one, then the MLP runs once a point."""
+
+    def __init__(self, pool: nn.Module, tokens: int, point: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.pool = pool
+        self.mlp = PointHead(tokens + point, widths)
+        self.middle = (len(widths) + 1) // 2 + 1
+        self.hidden_width = self.mlp.widths[self.middle - 1]
+
+    def _inputs(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Tensor:
+        return torch.cat([self.pool(tokens, visible), point.to(tokens.dtype)], -1)
+
+    def forward(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Tensor:
+        return self.mlp(self._inputs(tokens, point, visible))
+
+    def hidden(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Tensor:
+        """(P, 1, hidden_width): the MLP's middle layer, the 3D embedding of PIFuHD."""
+        inputs = self._inputs(tokens, point, visible)
+        return self.mlp.run(inputs, inputs, 0, self.middle)[:, None]
+
+
+class MeanInsideHead(nn.Module):
+    """Each view goes through the MLP's first half and their mean through the second (PIFu section 3.3)."""
+
+    def __init__(self, tokens: int, point: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.pool = MeanOfViews()
+        self.mlp = PointHead(tokens + point, widths)
+        self.middle = (len(widths) + 1) // 2 + 1
+        self.hidden_width = self.mlp.widths[self.middle - 1]
+
+    def _halfway(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
+        each = point.to(tokens.dtype)[:, None].expand(-1, tokens.shape[1], -1)
+        inputs = torch.cat([tokens, each], -1)
+        hidden = self.mlp.run(inputs, inputs, 0, self.middle)
+        return self.pool(hidden, visible), self.pool(inputs, visible)
+
+    def forward(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Tensor:
+        hidden, inputs = self._halfway(tokens, point, visible)
+        return self.mlp.run(hidden, inputs, self.middle, len(self.mlp.layers))[..., 0]
+
+    def hidden(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Tensor:
+        """(P, 1, hidden_width): the pooled middle layer."""
+        return self._halfway(tokens, point, visible)[0][:, None]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What a level knows of P points after its views have looked at each other.
+
+    Attributes:
+        tokens: (P, V, C).
+        point: (P, D).
+        visible: (P, V) or None.
+    """
+
+    tokens: Tensor
+    point: Tensor
+    visible: Tensor | None
+
+
+class Decoder(nn.Module):
+    """Fusion and head of one level."""
+
+    def __init__(self, fusion: NoFusion | ViewAttention, head: PooledHead | MeanInsideHead) -> None:
+        super().__init__()
+        self.fusion, self.head = fusion, head
+
+    def fuse(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Fused:
+        return Fused(self.fusion(tokens, visible), point, visible)
+
+    def logits(self, fused: Fused) -> Tensor:
+        """(P,)"""
+        return self.head(fused.tokens, fused.point, fused.visible)
+
+
+class TokenEmbedding(nn.Module):
+    """The fine level reads the coarse level's fused tokens, each view its own (released code)."""
+
+    def forward(self, decoder: Decoder, fused: Fused) -> Tensor:
+        return fused.tokens
+
+
+class HiddenEmbedding(nn.Module):
+    """The fine level reads the middle layer of the coarse level's MLP, one for all views (PIFuHD)."""
+
+    def forward(self, decoder: Decoder, fused: Fused) -> Tensor:
+        return decoder.head.hidden(fused.tokens, fused.point, fused.visible)

@@ -1,0 +1,91 @@
+"""Networks that predict the normals of the surface a camera sees: (N, 3, S, S) masked RGB in [-1, 1] to (N, 3, S, S).
+
+``NormalNetwork`` is the global generator of pix2pixHD with group norms, as released with DeepMultiCap (sizes by
+argument: the released one has 182 M parameters, the small one of our own weights about 1 M). Background is 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as nn_functional
+
+
+@dataclass(frozen=True)
+class NormalOptions:
+    """Size of a normal network.
+
+    Attributes:
+        base: channels of the first layer; each halving of the resolution doubles them.
+        halvings: how often the resolution is halved.
+        blocks: residual blocks at the lowest resolution.
+        most: channels are never more than this.
+    """
+
+    base: int = 64
+    halvings: int = 4
+    blocks: int = 9
+    most: int = 1024
+
+
+RELEASED_NORMALS = NormalOptions()
+SMALL_NORMALS = NormalOptions(base=16, halvings=3, blocks=4, most=128)
+
+
+class NormalBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.GroupNorm(width // 4, width), nn.ReLU(),
+            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.GroupNorm(width // 4, width),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_block(x)
+
+
+class NormalNetwork(nn.Module):
+    """Masked RGB to normals of the visible surface, each channel in [-1, 1]; not masked, not of unit length."""
+
+    def __init__(self, options: NormalOptions = RELEASED_NORMALS) -> None:
+        super().__init__()
+        self.options = options
+        self.multiple = 2**options.halvings
+        widths = [min(options.base << i, options.most) for i in range(options.halvings + 1)]
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, widths[0], 7), *_norm_relu(widths[0])]
+        for a, b in itertools.pairwise(widths):
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), *_norm_relu(b)]
+        layers += [NormalBlock(widths[-1]) for _ in range(options.blocks)]
+        for a, b in itertools.pairwise(widths[::-1]):
+            layers += [nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1), *_norm_relu(b)]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(widths[0], 3, 7), nn.Tanh()]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)
+
+
+def _norm_relu(width: int) -> tuple[nn.Module, nn.Module]:
+    return nn.GroupNorm(width // 4, width), nn.ReLU()
+
+
+def eroded(mask: Tensor, size: int = 3) -> Tensor:
+    """Minimum of masks (..., H, W) over a ``size`` square; beyond the border counts as the border does."""
+    flat = mask.reshape(-1, 1, *mask.shape[-2:]).to(torch.float32)
+    pad = size // 2
+    flat = nn_functional.pad(flat, (pad,) * 4, mode="replicate")
+    return -nn_functional.max_pool2d(-flat, size, stride=1).reshape(mask.shape)
+
+
+def predict_normals(network: NormalNetwork, images: Tensor, masks: Tensor) -> Tensor:
+    """Normal maps as the surface networks read them: (B, V, 3, S, S), zero outside the mask drawn in by a pixel.
+
+    Args:
+        images: (B, V, 3, S, S) masked RGB in [-1, 1].
+        masks: (B, V, S, S) in [0, 1].
+    """
+    flat = network(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    return flat * eroded(masks)[:, :, None].to(flat.dtype)
