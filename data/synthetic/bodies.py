@@ -99,8 +99,8 @@ def dress(person: Person, arrays: Mapping[str, np.ndarray], texture_size: int = 
     baked = [Baked.of(layer, figure, texture_size) for layer in layers]
     colours = (
         textures.skin(baked[0], Face.of(arrays, figure), tones, g),
-        textures.cloth(baked[1], figure, outfit.top_fabric, g),
-        textures.cloth(baked[2], figure, outfit.trousers_fabric, g),
+        textures.cloth(baked[1], figure, outfit.top_fabric, g, legs=False),
+        textures.cloth(baked[2], figure, outfit.trousers_fabric, g, legs=True),
         textures.shoe(baked[3], outfit.shoes_fabric, g),
         textures.hair(baked[4], tones, g),
     )

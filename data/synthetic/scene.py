@@ -92,7 +92,7 @@ class Room:
         noise = Noise(np.random.default_rng(self.seed))
         colour = self.colour[triangle]
         kind = self.kind[triangle]
-        colour = colour * (1 + 0.03 * noise.layered(points, 0.4)[..., None])
+        colour = colour * (1 + 0.03 * noise(points, 0.25)[..., None])
         floor = kind == FLOOR
         p = points[floor]
         row = np.floor(p[:, 1] / 0.14)

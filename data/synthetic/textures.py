@@ -140,11 +140,11 @@ def hair(baked: Baked, tones: Complexion, generator: np.random.Generator) -> np.
     return np.array(tones.hair) * (1 + 0.45 * strands[:, None]) + 0.03 * np.maximum(strands, 0)[:, None]
 
 
-def cloth(baked: Baked, figure: Figure, fabric: Fabric, generator: np.random.Generator) -> np.ndarray:
-    """(N, 3) colours of a garment."""
+def cloth(baked: Baked, figure: Figure, fabric: Fabric, generator: np.random.Generator, legs: bool) -> np.ndarray:
+    """(N, 3) colours of a garment, which has ``legs`` or hangs from the trunk."""
     noise = Noise(generator)
     p = baked.positions
-    along, around = _limb_coordinates(p, figure)
+    along, around = _limb_coordinates(p, figure, legs)
     first, second = np.array(fabric.first), np.array(fabric.second)
     g = fabric.grain
     if fabric.kind == "stripes":
@@ -191,11 +191,11 @@ def _eyeball(offset: np.ndarray, iris: Colour) -> np.ndarray:
     return _blend(colour, np.array([0.03, 0.03, 0.03]), _soft(13.0, 2.0, away))
 
 
-def _limb_coordinates(p: np.ndarray, figure: Figure) -> tuple[np.ndarray, np.ndarray]:
-    """Metres along and around the trunk or the limb that points belong to."""
+def _limb_coordinates(p: np.ndarray, figure: Figure, legs: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Metres along and around the trunk or the limb that points belong to; without ``legs`` a skirt round both."""
     shoulder, hip = figure.joints["left_shoulder"], figure.joints["left_hip"]
     side = np.where(p[:, 0] > 0, 1.0, -1.0)
-    arm, leg = np.abs(p[:, 0]) > shoulder[0], p[:, 1] < hip[1] - 0.08
+    arm, leg = np.abs(p[:, 0]) > shoulder[0], legs & (p[:, 1] < hip[1] - 0.08)
     around_arm = 0.06 * np.arctan2(p[:, 1] - shoulder[1], p[:, 2] - shoulder[2])
     around_leg = 0.08 * np.arctan2(p[:, 0] - side * (hip[0] + 0.02), p[:, 2] - hip[2])
     around_trunk = 0.15 * np.arctan2(p[:, 0], p[:, 2])
