@@ -149,6 +149,15 @@ class KeypointsConfig(Section):
         return self
 
 
+class CalibrationConfig(Section):
+    """What is done about a calibration that does not fit the recordings. The file itself is never touched."""
+
+    refine: bool | Literal["auto"] = Field(
+        "auto", description="Bundle-adjust the cameras from the people seen. auto: only if the cameras disagree and "
+        "frames that took no part agree clearly better afterwards; the report says so."
+    )
+
+
 class AssociationConfig(Section):
     """People over views and time."""
 
@@ -222,6 +231,7 @@ class SessionConfig(Section):
     output: str = Field(description="Folder for everything that is made.")
     capture: CaptureConfig = Field(description="See CaptureConfig.")
     keypoints: KeypointsConfig = KeypointsConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
     association: AssociationConfig = AssociationConfig()
     body: BodyConfig = BodyConfig()
     export: ExportConfig = ExportConfig()
@@ -253,6 +263,11 @@ class Session:
     @property
     def has_images(self) -> bool:
         return self.config.capture.videos is not None or self.config.capture.images is not None
+
+    @property
+    def looks_again(self) -> bool:
+        """A detector of ours works on images, so it can look again where people were missed."""
+        return self.has_images and not self.config.keypoints.reads_files
 
     def resolve(self, text: str) -> Path:
         """A path of the configuration, relative to its file."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
+from pipeline.association.graph import associate
 from pipeline.association.options import AssociationOptions
-from pipeline.association.plain import associate
+from pipeline.association.tracks import Tracks
+from pipeline.config import Session
+from pipeline.keypoints.detections import Detections
 from tasks.execution import Context
-from tasks.people import camera_detections
+from tasks.people import camera_detections, detections_stage
 
 
 def options_of(context: Context) -> AssociationOptions:
@@ -23,11 +27,21 @@ def options_of(context: Context) -> AssociationOptions:
     )
 
 
-def compute(context: Context) -> None:
-    rig = context.rig()
-    detections = [camera_detections(context, name) for name in rig.names]
-    tracks = associate(rig, detections, options_of(context), context.progress)
+def inputs(session: Session) -> tuple[str, ...]:
+    """Where a detector can look again, its second look counts."""
+    return ("calibration", "refinement", "timeline", detections_stage(session))
+
+
+def put_tracks(context: Context, tracks: Tracks, detections: Sequence[Detections]) -> None:
     context.writer.put_all(tracks.to_arrays())
+    sets = {d.joint_set for d in detections}
+    context.writer.attribute("joint_set", sets.pop() if len(sets) == 1 else "")
     people = [int(p) for p in tracks.person_ids]
     context.writer.note = {"people": people}
     print(json.dumps({"people": people, "frames_present": tracks.present.sum(0).tolist()}))
+
+
+def compute(context: Context) -> None:
+    rig = context.rig()
+    detections = [camera_detections(context, name) for name in rig.names]
+    put_tracks(context, associate(rig, detections, options_of(context), context.progress), detections)

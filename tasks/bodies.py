@@ -50,12 +50,14 @@ def compute(context: Context) -> None:
     from pipeline.body.fit import fit_track
     from pipeline.body.options import FitOptions
 
-    tracks = Tracks.from_arrays(context.input("identities").arrays())
+    person = context.input("identities")
+    tracks = Tracks.from_arrays(person.arrays())
     options = FitOptions(
         fps=context.input("timeline").attribute("fps"),
         max_fit_error_m=context.session.config.body.max_residual_m,
+        landmarks=person.attribute("joint_set"),
     )
-    body = fit_track(load_model(context.session), context.rig(), tracks, options)
+    body = fit_track(load_model(context.session), context.rig(), tracks, options, context.progress)
     context.writer.put_all(body.to_arrays())
     error = np.nanmedian(body.fit_error_m) if np.isfinite(body.fit_error_m).any() else np.nan
     print(f"{int(body.valid.sum())} of {len(body.frames)} frames valid, median joint distance {1000 * error:.1f} mm")

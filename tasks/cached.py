@@ -40,9 +40,11 @@ class Cached:
         return artifact
 
     def rig(self) -> Rig | None:
-        """The session's cameras without lens distortion, if they are known."""
-        part = Part("calibration")
-        return Rig.from_arrays(self.open(part).arrays()).undistorted() if self._try(part) else None
+        """The session's cameras without lens distortion, refined if there is that, or None if they are not known."""
+        for stage in ("refinement", "calibration"):
+            for part in self.parts(stage):
+                return Rig.from_arrays(self.open(part).arrays()).undistorted()
+        return None
 
     def _try(self, part: Part) -> Artifact | None:
         if part not in self._opened:

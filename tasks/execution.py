@@ -61,8 +61,9 @@ class Context:
         return self.open(part)
 
     def rig(self) -> Rig:
-        """The session's cameras as the stored images show them: without lens distortion."""
-        return Rig.from_arrays(self.input("calibration").arrays()).undistorted()
+        """The cameras as the stored images show them, without lens distortion; refined, if this stage reads that."""
+        refined = bool(self.parts("refinement"))
+        return Rig.from_arrays(self.input("refinement" if refined else "calibration").arrays()).undistorted()
 
 
 def limit_threads() -> None:

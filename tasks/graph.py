@@ -36,8 +36,13 @@ class Graph:
 
     def stages(self) -> list[Stage]:
         """Stages that this session has, in order."""
-        skipped = set() if self.session.has_images else {"frames", "overlays"}
-        if not self.session.config.export.overlays:
+        config = self.session.config
+        skipped = set() if self.session.looks_again else {"redetection"}
+        if config.calibration.refine is False:
+            skipped |= {"refinement"} if self.session.looks_again else {"refinement", "draft"}
+        if not self.session.has_images:
+            skipped |= {"frames", "overlays"}
+        if not config.export.overlays:
             skipped.add("overlays")
         return [s for s in STAGES.values() if s.name not in skipped]
 

@@ -65,7 +65,9 @@ def parameters(session: Session, part: Part) -> dict[str, Any]:
 def compute(context: Context) -> None:
     person = context.part.person
     rules = _concerned(rules_of(context.session), person)
-    tracks = Tracks.from_arrays(context.input("association").arrays())
+    everybody = context.input("association")
+    tracks = Tracks.from_arrays(everybody.arrays())
     mine = select(apply_rules(tracks, rules), [person])
     context.writer.put_all(mine.to_arrays())
     context.writer.attribute("name", rules.names.get(person))
+    context.writer.attribute("joint_set", everybody.attribute("joint_set"))

@@ -51,10 +51,14 @@ def compute(context: Context) -> None:
     found = replace(found, time_error_s=timeline["time_error_s"][row][rows])
     if not context.session.config.keypoints.masks:
         found = replace(found, masks=(), mask_boxes=found.mask_boxes[:0])
-    context.writer.put_all(found.to_arrays())
-    context.writer.attribute("joint_set", found.joint_set)
+    put_detections(context, found)
     counts = np.diff(found.offsets)
     print(f"{counts.mean() if len(counts) else 0:.2f} people a frame, {np.sum(counts == 0)} frames without anybody")
+
+
+def put_detections(context: Context, found: Detections) -> None:
+    context.writer.put_all(found.to_arrays())
+    context.writer.attribute("joint_set", found.joint_set)
 
 
 def _read(context: Context, frames: np.ndarray, plan: np.ndarray) -> Detections:

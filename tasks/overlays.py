@@ -6,11 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipeline.config import Session
 from pipeline.export.people import merged_tracks
 from tasks.execution import Context
 from tasks.frames import read_image
 from tasks.manifests import put_manifest
-from tasks.people import bodies_of, camera_detections, posed_bodies, tracks_of
+from tasks.people import bodies_of, camera_detections, detections_stage, posed_bodies, tracks_of
+
+
+def inputs(session: Session) -> tuple[str, ...]:
+    return ("calibration", "refinement", "timeline", "frames", detections_stage(session), "identities", "bodies")
 
 
 def compute(context: Context) -> None:

@@ -26,10 +26,15 @@ class Source(Protocol):
         """One of them, verified."""
 
 
-def camera_detections(source: Source, camera: str) -> Detections | None:
-    """A camera's detections over all chunks that there are."""
+def detections_stage(session: Session) -> str:
+    """The stage whose detections count: the second look's, where a detector can look again."""
+    return "redetection" if session.looks_again else "keypoints"
+
+
+def camera_detections(source: Source, camera: str, stage: str | None = None) -> Detections | None:
+    """A camera's detections over all chunks that there are, of ``stage`` or of the last look at the images."""
     found = []
-    for part in source.parts("keypoints"):
+    for part in source.parts(stage or detections_stage(source.session)):
         if part.camera == camera:
             artifact = source.open(part)
             found.append(Detections.from_arrays(artifact.arrays(), artifact.attribute("joint_set")))

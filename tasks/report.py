@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
+from pipeline.cameras import Rig
 from pipeline.config import Session
 from pipeline.files import write_atomic
 from pipeline.synchronisation import Sync
@@ -29,7 +30,7 @@ from tasks.people import bodies_of, camera_detections, names_of, posed_bodies, t
 if TYPE_CHECKING:
     from pipeline.quality.figures import Residuals
     from pipeline.quality.report import Link, Picture
-    from pipeline.quality.summary import PartRecord, StageFigures, Summary
+    from pipeline.quality.summary import Flag, PartRecord, StageFigures, Summary
 
 VERSIONS = ("troupe", "numpy", "torch", "luigi", "h5py", "open3d-cpu", "mediapipe", "anny")
 PICTURE_HEIGHT = 480
@@ -109,6 +110,7 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
     flags = all_flags(
         stages, people, cameras, frames=len(frames), fps=fps or 1.0, step=step, tracks=merged, drifts=drifts
     )
+    flags += _refinement_flags(cached, rig)
     state, sentence = verdict(stages, people, flags, len(frames), len(cameras))
     side = max((max(c.size) for c in rig.cameras), default=1) if rig else 1
     summary = Summary(
@@ -130,20 +132,32 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
     return summary, residuals
 
 
+def _refinement_flags(cached: Cached, rig: Rig | None) -> tuple[Flag, ...]:
+    """That the cameras were moved is something that a lab has to know."""
+    from pipeline.quality.summary import Flag
+
+    for part in cached.parts("refinement"):
+        artifact = cached.open(part)
+        if artifact.attribute("refined"):
+            turned, moved = artifact["turned_deg"], artifact["moved_m"]
+            worst = int(np.argmax(turned))
+            text = (
+                f"The calibration does not fit these recordings; {artifact.attribute('told')}. Most: camera "
+                f"{rig.names[worst]}, {turned[worst]:.1f} degrees and {moved[worst]:.2f} m."
+            )
+            remedy = "Calibrate again when you can. calibration.refine: false keeps the cameras as given."
+            return (Flag("warning", "calibration", text, remedy),)
+    return ()
+
+
 def _clock(cached: Cached) -> tuple[np.ndarray, float | None, int, Sync | None]:
     """Frame numbers, their rate, the step between them, and the cameras' offsets."""
     step = cached.session.config.capture.frames.step
     if not cached.parts("timeline"):
         return np.zeros(0, np.int64), None, step, None
     timeline = cached.open(Part("timeline"))
-    offsets = timeline["offsets_s"]
-    sync = Sync(
-        tuple(timeline.attribute("cameras")),
-        offsets,
-        timeline["confidence"],
-        np.zeros(len(offsets)),
-        timeline.attribute("sync_method"),
-    )
+    cameras, method = tuple(timeline.attribute("cameras")), timeline.attribute("sync_method")
+    sync = Sync(cameras, timeline["offsets_s"], timeline["confidence"], timeline["spread_s"], method)
     return timeline["frames"], timeline.attribute("fps"), step, sync
 
 

@@ -73,6 +73,7 @@ def compute(context: Context) -> None:
     writer.put("time_error_s", np.stack([e for _, e in plans]).astype(np.float32))
     writer.put("offsets_s", np.asarray(sync.offsets_s, np.float64))
     writer.put("confidence", np.asarray(sync.confidence, np.float32))
+    writer.put("spread_s", np.asarray(sync.spread_s, np.float32))
     writer.attribute("fps", fps)
     writer.attribute("cameras", cameras)
     writer.attribute("sync_method", sync.method)

@@ -1,0 +1,135 @@
+"""Looking again for people where the other cameras say they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.association.tracks import Tracks
+from pipeline.cameras import Camera
+from pipeline.keypoints.detections import Detections
+from pipeline.keypoints.detector import Detector, InstanceList
+from pipeline.skeletons import SKEL19, map_joints
+
+
+@dataclass(frozen=True)
+class GuidedOptions:
+    """When to look again, and what to believe.
+
+    Attributes:
+        margin: of a crop around the projected joints, as a share of their extent.
+        min_inside: share of the projected joints that must lie in the image.
+        min_height_px: people who would be smaller are not looked for.
+        max_distance: median distance between found and projected joints, as a share of the person's extent, up to
+            which it is that person.
+        same_distance: the same between two instances, up to which they are one.
+        min_score: joints that score less are not compared.
+    """
+
+    margin: float = 0.2
+    min_inside: float = 0.7
+    min_height_px: float = 48.0
+    max_distance: float = 0.08
+    same_distance: float = 0.06
+    min_score: float = 0.3
+
+
+OPTIONS = GuidedOptions()
+
+
+def missing_boxes(
+    camera: Camera, camera_index: int, tracks: Tracks, options: GuidedOptions = OPTIONS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where people should be whom the camera did not show.
+
+    Returns:
+        boxes (F, P, 4) x0 y0 x1 y1 pixels, NaN where nobody is missing; projected joints (F, P, 19, 2) pixels.
+    """
+    pixels = camera.project(tracks.joints)
+    size = np.array(camera.size)
+    with np.errstate(invalid="ignore"):
+        inside = ((pixels >= 0) & (pixels <= size - 1)).all(-1).mean(-1)
+        low, high = np.nanmin(np.nan_to_num(pixels, nan=np.inf), -2), np.nanmax(np.nan_to_num(pixels, nan=-np.inf), -2)
+        pad = options.margin * (high - low).max(-1, keepdims=True)
+        boxes = np.concatenate([low - pad, high + pad], -1)
+        wanted = (tracks.instances[:, :, camera_index] < 0) & (inside >= options.min_inside)
+        wanted &= (high - low).max(-1) >= options.min_height_px
+    limits = np.concatenate([size, size]) - 1
+    return np.where(wanted[..., None], np.clip(boxes, 0, limits), np.nan), pixels
+
+
+def look_again(
+    detector: Detector,
+    images: Iterable[np.ndarray | None],
+    found: Detections,
+    boxes: np.ndarray,
+    expected: np.ndarray,
+    options: GuidedOptions = OPTIONS,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Detections, int]:
+    """Detections with those added that a second look found.
+
+    Args:
+        images: one a frame of ``found``, RGB or None; only looked at where somebody is missing.
+        found: the first look; its instances stay as they are.
+        boxes, expected: of those frames, from ``missing_boxes``.
+
+    Returns:
+        all instances, and how many were added. A new instance has to lie where its person is expected and must not be
+        one that is there already.
+    """
+    out = InstanceList(found.joint_set, len(found.joints))
+    added = 0
+    for f, image in enumerate(images):
+        out.start_frame(int(found.frames[f]))
+        rows = found.instances(f)
+        for i in range(rows.start, rows.stop):
+            _copy(out, found, i)
+        people = np.flatnonzero(np.isfinite(boxes[f]).all(-1))
+        if image is not None and len(people):
+            seen = detector.in_crops(image, boxes[f, people])
+            known = list(found.keypoints[rows])
+            for i in range(len(seen.keypoints)):
+                person = people[seen.tracks[i]]
+                if _is_expected(seen, i, expected[f, person], options) and not _is_known(seen, i, known, options):
+                    _copy(out, seen, i, track=-1)
+                    known.append(seen.keypoints[i])
+                    added += 1
+        if progress:
+            progress((f + 1) / len(found.frames))
+    return out.finish(), added
+
+
+def _copy(out: InstanceList, source: Detections, i: int, track: int | None = None) -> None:
+    out.add(
+        source.keypoints[i],
+        source.scores[i],
+        source.boxes[i],
+        float(source.box_scores[i]),
+        int(source.tracks[i]) if track is None else track,
+        source.masks[i] if source.masks else None,
+        source.mask_boxes[i] if source.masks else None,
+    )
+
+
+def _is_expected(seen: Detections, i: int, expected: np.ndarray, options: GuidedOptions) -> bool:
+    """The instance lies where the person's joints project to."""
+    points, scores = map_joints(seen.keypoints[i], seen.scores[i], seen.joints, SKEL19)
+    used = (scores >= options.min_score) & np.isfinite(points).all(-1) & np.isfinite(expected).all(-1)
+    if seen.box_scores[i] <= 0 or used.sum() < 5:
+        return False
+    extent = np.nanmax(np.ptp(expected[np.isfinite(expected).all(-1)], axis=0))
+    return np.median(np.linalg.norm(points[used] - expected[used], axis=-1)) <= options.max_distance * extent
+
+
+def _is_known(seen: Detections, i: int, known: list[np.ndarray], options: GuidedOptions) -> bool:
+    """The instance is one that was found before."""
+    points = seen.keypoints[i]
+    extent = np.nanmax(np.nanmax(points, 0) - np.nanmin(points, 0))
+    for other in known:
+        gap = np.linalg.norm(points - other, axis=-1)
+        if np.isfinite(gap).sum() >= 5 and np.nanmedian(gap) <= options.same_distance * extent:
+            return True
+    return False

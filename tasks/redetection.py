@@ -1,0 +1,34 @@
+"""Stage: one camera's detections of a chunk, with those added whom the other cameras see and a second look finds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.association.tracks import Tracks
+from pipeline.keypoints.detections import Detections
+from pipeline.keypoints.guided import look_again, missing_boxes
+from tasks.execution import Context
+from tasks.frames import read_image
+from tasks.keypoints import detector_of, put_detections
+
+
+def compute(context: Context) -> None:
+    rig, name = context.rig(), context.part.camera
+    artifact = context.input("keypoints")
+    found = Detections.from_arrays(artifact.arrays(), artifact.attribute("joint_set"))
+    drafted = Tracks.from_arrays(context.input("draft").arrays())
+    rows = np.searchsorted(drafted.frames, found.frames)
+    boxes, expected = missing_boxes(rig[name], rig.names.index(name), drafted)
+    boxes, expected = boxes[rows], expected[rows]
+    wanted = np.isfinite(boxes).all(-1).any(-1)
+    added = 0
+    if wanted.any():
+        images = context.input("frames")
+        pictures = (read_image(images, int(row)) if w else None for row, w in zip(rows, wanted, strict=True))
+        detector = detector_of(context.session)
+        every, added = look_again(detector, pictures, found, boxes, expected, progress=context.progress)
+        found = replace(every, time_error_s=found.time_error_s)
+    put_detections(context, found)
+    print(f"{added} people found by a second look in {int(np.isfinite(boxes).all(-1).sum())} places")

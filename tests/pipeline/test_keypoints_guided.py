@@ -1,0 +1,98 @@
+"""The second look: who is missing, where they should be, and what is believed."""
+
+import numpy as np
+import pytest
+
+from data.synthetic.walkers import detect, ring_rig, walk
+from pipeline.association.graph import associate
+from pipeline.keypoints.detections import Detections
+from pipeline.keypoints.detector import InstanceList
+from pipeline.keypoints.guided import look_again, missing_boxes
+
+FRAMES = 20
+
+
+class Knowing:
+    """A detector that finds, in a crop, the person whose true joints lie in it, off by ``error`` pixels."""
+
+    joint_set = "skel19"
+
+    def __init__(self, truth, error=0.0):
+        self.truth, self.error, self.frame = truth, error, 0
+
+    def in_crops(self, image, boxes):
+        out = InstanceList("skel19", 19)
+        out.start_frame(0)
+        frame = int(image[0, 0, 0])
+        for row, box in enumerate(boxes):
+            centre = (box[:2] + box[2:]) / 2
+            person = np.argmin(np.linalg.norm(self.truth[frame].mean(1) - centre, axis=-1))
+            points = self.truth[frame, person] + self.error
+            out.add(points, np.ones(19), box, 1.0, track=row)
+        return out.finish()
+
+
+@pytest.fixture
+def scene():
+    """Four cameras; camera 2 misses person 1 from frame 5 to 9. Truth is (F, P, 19, 2) pixels in that camera."""
+    t = np.linspace(-1, 1, FRAMES)
+    ways = [np.column_stack([t, np.full(FRAMES, 0.7)]), np.column_stack([-t, np.full(FRAMES, -0.7)])]
+    joints = np.stack([walk(way, 30.0, phase=i) for i, way in enumerate(ways)], 1)
+    rig = ring_rig(4)
+    found = detect(rig, joints, np.random.default_rng(0))
+    truth = rig.cameras[2].project(joints)
+    found[2] = without(found[2], truth[:, 1], range(5, 10))
+    return rig, found, truth, associate(rig, found)
+
+
+def without(found, truth, frames):
+    out = InstanceList(found.joint_set, 19)
+    for f, number in enumerate(found.frames):
+        out.start_frame(int(number))
+        rows = found.instances(f)
+        for i in range(rows.start, rows.stop):
+            near = np.nanmedian(np.linalg.norm(found.keypoints[i] - truth[f], axis=-1)) < 15
+            if not (near and f in frames):
+                out.add(found.keypoints[i], found.scores[i], found.boxes[i], float(found.box_scores[i]))
+    return out.finish()
+
+
+def pictures():
+    return [np.full((8, 8, 3), f, np.uint8) for f in range(FRAMES)]
+
+
+def test_boxes_stand_where_a_camera_missed_somebody(scene):
+    rig, found, truth, tracks = scene
+    boxes, _ = missing_boxes(rig.cameras[2], 2, tracks)
+    missing = np.isfinite(boxes).all(-1)
+    assert missing.sum(1)[5:10].tolist() == [1] * 5
+    for f in range(5, 10):
+        box = boxes[f, np.flatnonzero(missing[f])[0]]
+        assert (truth[f, 1] > box[:2]).all() and (truth[f, 1] < box[2:]).all()
+        assert (box[2:] - box[:2]).max() < 2 * np.ptp(truth[f, 1], axis=0).max()
+
+
+def test_who_is_found_where_expected_is_added(scene):
+    rig, found, truth, tracks = scene
+    boxes, expected = missing_boxes(rig.cameras[2], 2, tracks)
+    every, added = look_again(Knowing(truth), pictures(), found[2], boxes, expected)
+    assert isinstance(every, Detections) and added >= 5
+    again = associate(rig, [*found[:2], every, found[3]])
+    assert (again.instances[5:10, :, 2] >= 0).all()
+    assert np.array_equal(every.frames, found[2].frames)
+
+
+def test_who_is_found_elsewhere_is_not_believed(scene):
+    rig, found, truth, tracks = scene
+    boxes, expected = missing_boxes(rig.cameras[2], 2, tracks)
+    every, added = look_again(Knowing(truth, error=80.0), pictures(), found[2], boxes, expected)
+    assert added == 0 and len(every.keypoints) == len(found[2].keypoints)
+
+
+def test_who_is_there_already_is_not_added_twice(scene):
+    rig, found, truth, tracks = scene
+    boxes, expected = missing_boxes(rig.cameras[2], 2, tracks)
+    full = detect(rig, np.zeros((FRAMES, 0, 19, 3)), np.random.default_rng(0))[2]
+    once, _ = look_again(Knowing(truth), pictures(), found[2], boxes, expected)
+    _, added = look_again(Knowing(truth), pictures(), once, boxes, expected)
+    assert added == 0 and len(full.keypoints) == 0
