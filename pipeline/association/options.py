@@ -61,7 +61,7 @@ class AssociationOptions:
     join_speed: float = 1.5
     join_distance_m: float = 0.4
     same_person_m: float = 0.2
-    observation_m: float = 0.03
+    observation_m: float = 0.04
     outlier_m: float = 0.10
     acceleration: float = 12.0
     bone_m: float = 0.015

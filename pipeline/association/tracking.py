@@ -18,6 +18,10 @@ from pipeline.association.skeleton import fill_joints, within_reach
 from pipeline.association.triangulation import point_to_rays
 
 
+BRIEF = 3
+"""Drafts with evidence in fewer frames are forgotten when they end."""
+
+
 @dataclass(eq=False)
 class Draft:
     """One person while being tracked.
@@ -142,7 +146,8 @@ def draft_tracks(
         explained = follower.follow(live, [], f, 1)
         for draft in [d for d in live if f - d.last > patience]:
             live.remove(draft)
-            done.append(draft)
+            if (draft.evidence > 0).sum() >= BRIEF:
+                done.append(draft)
         if options.max_people is None or len(live) < options.max_people:
             waiting = _begin(seen, f, explained, live, waiting, options)
         if progress:
