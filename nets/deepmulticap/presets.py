@@ -195,11 +195,11 @@ FULL = Sizes(
 
 SMALL = Sizes(
     suffix="_small",
-    coarse_filter=FilterOptions((RGB, GLOBAL_NORMALS), 64, base=32, stacks=1, stride=4, upsample="bilinear"),
+    coarse_filter=FilterOptions((RGB, GLOBAL_NORMALS), 48, base=32, stacks=1, stride=4, upsample="bilinear"),
     fine_filter=FilterOptions((NORMALS, GLOBAL_NORMALS), 16, base=8, stacks=1, stride=2, upsample="bilinear"),
     volume=VolumeOptions(widths=(16, 16), norm="group"),
-    coarse_attention=AttentionOptions(layers=1, heads=4, head_width=16, hidden=128, dropout=0.0),
-    fine_attention=AttentionOptions(layers=1, heads=4, head_width=16, hidden=128, dropout=0.0),
+    coarse_attention=AttentionOptions(layers=1, heads=4, head_width=16, hidden=96, dropout=0.0),
+    fine_attention=AttentionOptions(layers=1, heads=4, head_width=16, hidden=96, dropout=0.0),
     coarse_widths=(128, 128, 64),
     fine_widths=(128, 64),
     normals=SMALL_NORMALS,
