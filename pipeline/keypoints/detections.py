@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,6 +54,18 @@ class Detections:
         """Rows of the instances in ``frames[frame_index]``."""
         return slice(int(self.offsets[frame_index]), int(self.offsets[frame_index + 1]))
 
+    def since(self, first: int) -> Detections:
+        """Without the frames numbered below ``first``; for detectors that give no candidates."""
+        if self.candidates is not None:
+            raise ValueError("frames of bottom-up detections are not taken apart")
+        skip = int(np.searchsorted(self.frames, first))
+        row = int(self.offsets[skip])
+        rows = {f: getattr(self, f)[row:] for f in ("keypoints", "scores", "boxes", "box_scores", "tracks")}
+        if self.masks:
+            rows |= {"masks": self.masks[row:], "mask_boxes": self.mask_boxes[row:]}
+        times = None if self.time_error_s is None else self.time_error_s[skip:]
+        return replace(self, frames=self.frames[skip:], offsets=self.offsets[skip:] - row, time_error_s=times, **rows)
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Arrays for an artifact; the joint set travels as an attribute."""
         arrays = {
@@ -80,7 +93,7 @@ class Detections:
         masks, mask_boxes = (), np.zeros((0, 4), np.int32)
         if "masks/bytes" in arrays:
             data, ends = arrays["masks/bytes"][...].tobytes(), arrays["masks/offsets"]
-            masks = tuple(data[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True))
+            masks = tuple(data[a:b] for a, b in pairwise(ends))
             mask_boxes = arrays["masks/boxes"]
         candidates = None
         if "candidates/offsets" in arrays:
@@ -90,7 +103,7 @@ class Detections:
             *(arrays[f] for f in fields),
             masks=masks,
             mask_boxes=mask_boxes,
-            time_error_s=arrays["time_error_s"] if "time_error_s" in arrays else None,
+            time_error_s=arrays.get("time_error_s"),
             candidates=candidates,
         )
 

@@ -41,6 +41,7 @@ class Pose:
         seen: 0..1, share of the mask that is not under somebody painted over.
         region: the square looked at.
         next_region: where to look in the next frame.
+        covers: who was painted over.
     """
 
     points: np.ndarray
@@ -53,6 +54,7 @@ class Pose:
     seen: float
     region: Region
     next_region: Region
+    covers: tuple[Cover, ...] = ()
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -117,4 +119,5 @@ class PoseLandmarks:
             float(visible.sum() / max(probability.sum(), 1.0)),
             region,
             Region.from_alignment(start, end),
+            tuple(covers),
         )
