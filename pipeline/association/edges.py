@@ -127,8 +127,7 @@ def recover(
     N = seen.scores.shape[-1]
     found = np.zeros(joints.shape[:3], bool)
     hold = chosen[..., None] == np.arange(N)
-    support = parsing_support(seen.affinity[span], hold.astype(np.float32))
-    stolen = _stolen(chosen, hold, support)
+    stolen = _stolen(seen.affinity[span], chosen, hold)
     if stolen.any():
         chosen[stolen] = -1
         hold &= ~stolen[..., None]
@@ -136,6 +135,7 @@ def recover(
     lost = (views < 2) & (views.sum(-1, keepdims=True) >= 2 * options.min_evidence_joints)
     if not lost.any():
         return found
+    support = parsing_support(seen.affinity[span], hold.astype(np.float32))
     free = seen.valid[span] & ~hold.any(1)
     support = np.where(free[:, None] & lost[:, :, None, :, None], support, 0)
     best, strength = support.argmax(-1), support.max(-1)
@@ -159,19 +159,48 @@ def recover(
     return found
 
 
-def _stolen(chosen: np.ndarray, hold: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """(F, P, C, 19) bool: candidates that nothing of their person but much of another speaks for, in most views.
+def _stolen(affinity: np.ndarray, chosen: np.ndarray, hold: np.ndarray) -> np.ndarray:
+    """(F, P, C, 19) bool: candidates whose limb towards the trunk is another person's, in most views.
 
-    Two people close together can exchange, say, an ankle, which then moves along with the wrong person as expected.
+    Two people close together can exchange, say, a leg, which then moves along with the wrong person as expected. What
+    hangs on a stolen joint goes with it.
     """
     if chosen.shape[1] < 2:
         return np.zeros(chosen.shape, bool)
-    own = (support * hold).max(-1)
-    other = (_rivals(support) * hold).max(-1)
+    parent = hold[..., LIMBS[:, 0], :]
+    from_parent = np.zeros(hold.shape, np.float32)  # every joint but the neck is the second of one limb
+    linked = np.zeros(parent.shape, np.float32)
+    for n in range(hold.shape[-1]):
+        np.maximum(linked, affinity[:, None, ..., n, :] * parent[..., n, None], out=linked)
+    from_parent[..., LIMBS[:, 1], :] = linked
+    own = (from_parent * hold).max(-1)
+    other = (_rivals(from_parent) * hold).max(-1)
     against = (chosen >= 0) & (own == 0) & (other > 0.3)
-    views = (chosen >= 0).sum(2)
-    most = (against.sum(2) >= 2) & (2 * against.sum(2) > views)
-    return against & most[:, :, None]
+    most = (against.sum(2) >= 2) & (2 * against.sum(2) > (chosen >= 0).sum(2))
+    stolen = against & most[:, :, None]
+    if stolen.any():
+        for a, b in OUTWARDS:
+            stolen[..., b] |= stolen[..., a] & (own[..., b] > 0)
+    return stolen
+
+
+OUTWARDS = [
+    (1, 0),
+    (0, 2),
+    (0, 3),
+    (1, 5),
+    (1, 6),
+    (2, 7),
+    (3, 8),
+    (5, 11),
+    (6, 12),
+    (7, 13),
+    (8, 14),
+    (11, 15),
+    (12, 16),
+]
+OUTWARDS += [(14, 17), (13, 18), (5, 9), (6, 10), (1, 4)]
+"""Limbs as (nearer the trunk, farther), inner ones first."""
 
 
 _PAIRED = SKEL19.mirror != np.arange(19)

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.association.edges import assign, recover, turn_mirrored
 from pipeline.association.observations import LIMBS, Observations, check_detections, observe
 from pipeline.association.options import AssociationOptions
-from pipeline.association.skeleton import bone_lengths, fill_joints, solve_track
+from pipeline.association.skeleton import BONES, bone_lengths, fill_joints, solve_track
 from pipeline.association.tracking import Draft, draft_tracks, gather
 from pipeline.association.tracks import Tracks
 from pipeline.association.tracks_from import assemble, empty_tracks
@@ -241,17 +241,44 @@ def refuse_ghosts(
             continue
         kept.append((draft, there))
     if options.max_people is not None:
-        kept.sort(key=lambda item: -int(item[0].evidence.sum()))
-        taken = np.zeros(len(present[0]) if present else 0, int)
-        chosen = []
-        for draft, there in kept:
-            there = there & (taken < options.max_people)
-            if there.sum() >= options.min_track_frames:
-                taken += there
-                chosen.append((draft, there))
-        kept = chosen
-    kept.sort(key=lambda item: int(np.flatnonzero(item[1])[0]))
+        kept = _at_most(kept, options.max_people)
+    kept.sort(key=lambda item: (int(np.flatnonzero(item[1])[0]), -_support(*item)))
     return [k[0] for k in kept], [k[1] for k in kept]
+
+
+def _support(draft: Draft, there: np.ndarray) -> int:
+    """Joints seen, over all cameras and frames."""
+    return int((draft.chosen[there] >= 0).sum())
+
+
+def _at_most(kept: list[tuple[Draft, np.ndarray]], most: int) -> list[tuple[Draft, np.ndarray]]:
+    """As many people as are known to be there: those who were never there at once are joined, the most alike in their
+    bones first; if all were, the least seen is left out."""
+    kept = list(kept)
+    while len(kept) > most:
+        best, pair = np.inf, None
+        for i, (a, in_a) in enumerate(kept):
+            for k in range(i + 1, len(kept)):
+                b, in_b = kept[k]
+                if not (in_a & in_b).any() and (cost := _bones_apart(a, in_a, b, in_b)) < best:
+                    best, pair = cost, (i, k)
+        if pair is None:
+            kept.pop(min(range(len(kept)), key=lambda k: _support(*kept[k])))
+            continue
+        (a, in_a), (b, in_b) = kept[pair[0]], kept[pair[1]]
+        a.joints[in_b], a.chosen[in_b], a.evidence[in_b] = b.joints[in_b], b.chosen[in_b], b.evidence[in_b]
+        kept[pair[0]] = (a, in_a | in_b)
+        del kept[pair[1]]
+    return kept
+
+
+def _bones_apart(a: Draft, in_a: np.ndarray, b: Draft, in_b: np.ndarray) -> float:
+    """Mean difference of two people's bone lengths, metres."""
+    lengths = [
+        np.median(np.linalg.norm(d.joints[there][:, BONES[:, 0]] - d.joints[there][:, BONES[:, 1]], axis=-1), axis=0)
+        for d, there in ((a, in_a), (b, in_b))
+    ]
+    return float(np.abs(lengths[0] - lengths[1]).mean())
 
 
 def _deliver(seen: Observations, drafts: list[Draft], present: list[np.ndarray]) -> Tracks:

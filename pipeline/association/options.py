@@ -11,8 +11,8 @@ class AssociationOptions:
 
     Attributes:
         fps: frames per second of the frames given (after taking every step-th one): what turns times into frames.
-        max_people: at most this many people in any frame and, since fragments are then joined, over the session; None
-            leaves the number open.
+        max_people: at most this many people in the session: tracks that were never there at once are then joined, and
+            the least seen are left out. None leaves the number open.
         volume: ((x, y, z) least, (x, y, z) greatest) in world metres; people whose hips are outside are left out.
             None: no limit.
         min_track_frames: people seen in fewer frames are refused.

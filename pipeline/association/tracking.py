@@ -17,7 +17,6 @@ from pipeline.association.options import AssociationOptions
 from pipeline.association.skeleton import fill_joints, within_reach
 from pipeline.association.triangulation import point_to_rays
 
-
 BRIEF = 3
 """Drafts with evidence in fewer frames are forgotten when they end."""
 
@@ -148,8 +147,7 @@ def draft_tracks(
             live.remove(draft)
             if (draft.evidence > 0).sum() >= BRIEF:
                 done.append(draft)
-        if options.max_people is None or len(live) < options.max_people:
-            waiting = _begin(seen, f, explained, live, waiting, options)
+        waiting = _begin(seen, f, explained, live, waiting, options)
         if progress:
             progress(0.5 * (f + 1) / F)
     drafts = done + live

@@ -128,7 +128,19 @@ def test_bystanders_outside_the_volume_are_left_out_and_max_people_caps():
     inside = replace(OPTIONS, volume=((-5, -5, 0), (5, 0.8, 2)))
     tracks = associate(rig, detections, inside)
     assert len(tracks.person_ids) == 2 and score_tracks(tracks, truth[:, :2])["coverage"] == 1
-    assert associate(rig, detections, replace(OPTIONS, max_people=2)).present.sum(1).max() <= 2
+    assert len(associate(rig, detections, replace(OPTIONS, max_people=2)).person_ids) == 2
+
+
+def test_who_leaves_and_returns_keeps_the_id_when_the_number_of_people_is_known():
+    truth = np.stack([walk(_line((-2, 0), (2, 0), 150), 25, 1.9), walk(_line((0, 2), (0.5, -2), 150), 25, 1.55)], 1)
+    truth[40:110, 0] = np.nan
+    rig = ring_rig(5)
+    detections = detect(rig, truth, np.random.default_rng(0), bottom_up=True)
+    assert len(associate(rig, detections, OPTIONS).person_ids) == 3  # away for 2.8 s: without knowing, a new person
+    tracks = associate(rig, detections, replace(OPTIONS, max_people=2))
+    score = score_tracks(tracks, truth)
+    assert len(tracks.person_ids) == 2 and score["identity_switches"] == 0
+    assert score["coverage"] > 0.98 and score["ghosts"] == 0
 
 
 def test_evidence_agrees_with_the_noise_put_in():
