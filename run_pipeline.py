@@ -105,6 +105,9 @@ def _terminate(*_: object) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; the exit code."""
     options = parser().parse_args(arguments)
+    from tasks.threads import limit_threads
+
+    limit_threads()  # before anything numerical is imported
     from pipeline.errors import InputError
     from tasks import commands
 

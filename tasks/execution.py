@@ -21,8 +21,7 @@ from tasks.keys import key_of
 from tasks.parts import Part
 from tasks.records import Records
 from tasks.stages import STAGES
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+from tasks.threads import limit_threads
 
 
 class PartFailed(Exception):
@@ -66,18 +65,6 @@ class Context:
         return Rig.from_arrays(self.input("refinement" if refined else "calibration").arrays()).undistorted()
 
 
-def limit_threads() -> None:
-    """One thread for every numerical library: the parts themselves are what runs in parallel.
-
-    Has to come before torch, OpenCV or BLAS are loaded in this process.
-    """
-    for name in THREAD_VARIABLES:
-        os.environ[name] = "1"
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
 def make(session: Session, part: Part) -> None:
     """Make one part unless it is current. Runs in a process of its own.
 
@@ -85,6 +72,9 @@ def make(session: Session, part: Part) -> None:
         PartFailed: it could not be made; a record of it is left.
     """
     limit_threads()
+    import cv2
+
+    cv2.setNumThreads(1)
     graph, records = Graph(session), Records(session.output / "cache")
     log = session.output / "logs" / part.stage / f"{part.name}.log"
     try:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pipeline.config import Session
 from pipeline.files import abandoned_temporaries
-from tasks.execution import THREAD_VARIABLES
 from tasks.graph import Graph
 from tasks.parts import Part, Selection
 from tasks.records import Record, Records, claim_output, session_lock
@@ -100,8 +99,6 @@ def _rounds(session: Session, request: Request, workers: int | None, scheduler_u
 
 
 def _build(session: Session, parts: list[Part], workers: int | None, scheduler_url: str | None) -> None:
-    for name in THREAD_VARIABLES:  # before anything numerical starts its threads in this process or its children
-        os.environ.setdefault(name, "1")
     from tasks import engine
 
     engine.build(session, parts, workers or worker_count(session), scheduler_url)

@@ -1,0 +1,33 @@
+"""``make bench``: every benchmark row, printed and written to ``benchmarks.json``.
+
+Each module ``bench_<name>.py`` here has ``rows() -> list[dict]`` with name, seconds, baseline_seconds, unit and detail;
+baselines run beside in the same run, so that the ratio means something on a noisy machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    found = []
+    for path in sorted(FOLDER.glob("bench_*.py")):
+        for row in importlib.import_module(f"tests.benchmarks.{path.stem}").rows():
+            row = row | {"ratio": row["baseline_seconds"] / row["seconds"]}
+            found.append(row)
+            told = f"{row['seconds']:10.4f} s   {row['ratio']:8.2f} × baseline   {row['detail']}"
+            print(f"{row['name']:<36} {told}", flush=True)
+    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    Path("benchmarks.json").write_text(json.dumps({"machine": machine, "rows": found}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
