@@ -127,10 +127,11 @@ def recover(
     N = seen.scores.shape[-1]
     found = np.zeros(joints.shape[:3], bool)
     hold = chosen[..., None] == np.arange(N)
-    stolen = _stolen(seen.affinity[span], chosen, hold)
-    if stolen.any():
-        chosen[stolen] = -1
-        hold &= ~stolen[..., None]
+    if _anybody_close(joints):
+        stolen = _stolen(seen.affinity[span], chosen, hold)
+        if stolen.any():
+            chosen[stolen] = -1
+            hold &= ~stolen[..., None]
     views = (chosen >= 0).sum(2)
     lost = (views < 2) & (views.sum(-1, keepdims=True) >= 2 * options.min_evidence_joints)
     if not lost.any():
@@ -159,14 +160,20 @@ def recover(
     return found
 
 
+def _anybody_close(joints: np.ndarray, within_m: float = 1.2) -> bool:
+    """Whether two people's hips are ever this close; joints (F, P, 19, 3)."""
+    hips = joints[:, :, 0]
+    gap = np.linalg.norm(hips[:, :, None] - hips[:, None], axis=-1)
+    with np.errstate(invalid="ignore"):
+        return bool((gap[:, ~np.eye(hips.shape[1], dtype=bool)] < within_m).any())
+
+
 def _stolen(affinity: np.ndarray, chosen: np.ndarray, hold: np.ndarray) -> np.ndarray:
     """(F, P, C, 19) bool: candidates whose limb towards the trunk is another person's, in most views.
 
     Two people close together can exchange, say, a leg, which then moves along with the wrong person as expected. What
     hangs on a stolen joint goes with it.
     """
-    if chosen.shape[1] < 2:
-        return np.zeros(chosen.shape, bool)
     parent = hold[..., LIMBS[:, 0], :]
     from_parent = np.zeros(hold.shape, np.float32)  # every joint but the neck is the second of one limb
     linked = np.zeros(parent.shape, np.float32)

@@ -229,20 +229,37 @@ def solve_track(
 
 def _solve(centres, rays, weights, start, lengths, options, iterations) -> np.ndarray:
     X = np.array(start, np.float64)
+    T = len(X)
     scale = float(np.median(lengths / _TEMPLATE_LENGTHS))
-    smooth = _smoothness_band(len(X), options)
-    band = np.empty((115, X.size))
+    smooth, weight = _smoothness_band(T, options)
+    # Steps in single precision, residuals in double: half the work, and errors of a step are mended by the next.
+    kind = np.float32 if smooth.max() < 1e6 else np.float64
+    band = np.empty((115, X.size), kind)
     for _ in range(options.solver_iterations if iterations is None else iterations):
-        before = X
         H, g = _frame_terms(centres, rays, weights, X, lengths, scale, options)
-        _to_band(H, band)
+        _to_band(H.astype(kind), band)
         for k in range(3):
             band[57 * k] += smooth[k]
-        flat = solveh_banded(band, g.ravel(), overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False)
-        X = flat.reshape(X.shape)
-        if np.abs(X - before).max() < SETTLED:
+        flat = X.reshape(T, 57)
+        right = g - np.matmul(H, flat[..., None])[..., 0] - weight * _fourth_difference(flat)
+        step = solveh_banded(
+            band, right.ravel().astype(kind), overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False
+        ).reshape(X.shape)
+        X = X + step
+        if np.abs(step).max() < SETTLED:
             break
     return X
+
+
+def _fourth_difference(x: np.ndarray) -> np.ndarray:
+    """Second differences' normal matrix applied to x (T, K)."""
+    out = np.zeros_like(x)
+    if len(x) >= 3:
+        d = x[:-2] - 2 * x[1:-1] + x[2:]
+        out[:-2] += d
+        out[1:-1] -= 2 * d
+        out[2:] += d
+    return out
 
 
 def _frame_terms(centres, rays, weights, X, lengths, scale, options) -> tuple[np.ndarray, np.ndarray]:
@@ -296,7 +313,7 @@ def _to_band(H: np.ndarray, band: np.ndarray) -> None:
     """Block-diagonal (T, 57, 57) into LAPACK's lower band (115, 57 T)."""
     T = len(H)
     # Entry (t, i + k, i) lies 57 k + 58 i behind (t, 0, 0); what runs past a block's last row is set to nought.
-    padded = np.concatenate([H.ravel(), np.zeros(57 * 57)])
+    padded = np.concatenate([H.ravel(), np.zeros(57 * 57, H.dtype)])
     step = padded.itemsize
     diagonals = np.lib.stride_tricks.as_strided(padded, (57, T, 57), (57 * step, 57 * 57 * step, 58 * step))
     inside = np.add.outer(np.arange(57), np.arange(57)) < 57
@@ -304,8 +321,8 @@ def _to_band(H: np.ndarray, band: np.ndarray) -> None:
     band[57:] = 0
 
 
-def _smoothness_band(T: int, options: AssociationOptions) -> np.ndarray:
-    """(3, 57 T): diagonals 0, 57 and 114 of the second differences' normal matrix.
+def _smoothness_band(T: int, options: AssociationOptions) -> tuple[np.ndarray, np.ndarray]:
+    """(3, 57 T): diagonals 0, 57 and 114 of the second differences' normal matrix; and the weights (57,) in it.
 
     The acceleration's deviation is meant over 40 ms; over other intervals it goes with the root of the interval, as
     for motion whose acceleration is white noise.
@@ -321,4 +338,4 @@ def _smoothness_band(T: int, options: AssociationOptions) -> np.ndarray:
         D[1, 1 : T - 1] += second[1] * second[2]
         D[2, : T - 2] += second[0] * second[2]
     weight = np.repeat(1.0 / sigma**2, 3)
-    return (D[:, :, None] * weight).reshape(3, T * 57)
+    return (D[:, :, None] * weight).reshape(3, T * 57), weight
