@@ -9,13 +9,13 @@ behind somebody who was painted over gets less than 0.3. Instance scores are tho
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.keypoints.detections import Detections
-from pipeline.keypoints.detector import InstanceList
+from pipeline.keypoints.detector import Instance, InstanceList
 from pipeline.keypoints.likeness import joint_confidence, similarity
 from pipeline.keypoints.masks import mask_in_box
 from pipeline.keypoints.person_tracking import BlazePoseOptions, PersonTracker, Track, person_score
@@ -47,28 +47,25 @@ class BlazePose:
     def run(self, frames: Iterable[tuple[int, np.ndarray]], first_kept: int) -> Detections:
         """See ``Detector.run``."""
         out = InstanceList(self.joint_set, BODY)
-        tracker = PersonTracker(self._detect, self._landmarks, self._options)
-        for number, image in frames:
-            tracks = tracker.step(number, image)
+        for number, _, people in self.steps(frames):
             out.start_frame(number)
-            for track in tracks:
-                _add(out, track, (image.shape[1], image.shape[0]))
+            for person in people:
+                out.add(*person)
         return settle_sides(out.finish()).since(first_kept)
 
+    def steps(self, frames: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray, list[Instance]]]:
+        """(frame number, image, people) one after another; left and right are as the network says in each frame."""
+        tracker = PersonTracker(self._detect, self._landmarks, self._options)
+        for number, image in frames:
+            yield number, image, [_instance(t, (image.shape[1], image.shape[0])) for t in tracker.step(number, image)]
+
     def in_crops(self, image: np.ndarray, boxes: np.ndarray, keypoints: np.ndarray | None = None) -> Detections:
-        """See ``Detector.in_crops``.
-
-        Give everybody expected in the view, those found before too, the nearest to the camera first if that is known:
-        who is in front is painted over before the next is looked for.
-
-        Args:
-            keypoints: (N, 33, 2) pixels where the joints are expected, NaN where unknown. With both hips and shoulders
-                known they tell the turn and scale, and which side is left.
-        """
+        """See ``Detector.in_crops``: who is in front is painted over before the next is looked for."""
         size = (image.shape[1], image.shape[0])
+        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         tracker = PersonTracker(self._detect, self._landmarks, self._options)
         expected: list[Pose | None] = []
-        for row, box in enumerate(np.asarray(boxes, np.float64).reshape(-1, 4)):
+        for row, box in enumerate(boxes):
             points = None if keypoints is None else np.asarray(keypoints[row], np.float64)
             region = None if points is None else _region_of(points)
             expected.append(tracker.expect(image, row, box, region, points))
@@ -76,11 +73,7 @@ class BlazePose:
         out = InstanceList(self.joint_set, BODY)
         out.start_frame(0)
         for row, pose in enumerate(expected):
-            if row in found:
-                _add(out, found[row], size, pose)
-            else:
-                nothing = mask_in_box(np.zeros((1, 1), np.float32), Region(np.zeros(2), 1.0), size)
-                out.add(np.full((BODY, 2), np.nan), np.zeros(BODY), np.asarray(boxes[row]), 0.0, row, *nothing)
+            out.add(*(_instance(found[row], size, pose) if row in found else _nobody(boxes[row], row)))
         return out.finish()
 
 
@@ -94,11 +87,17 @@ def _region_of(points: np.ndarray) -> Region | None:
     return Region(hips, 2.0 * MARGIN * float(reach), float(np.arctan2(turn[0], -turn[1])))
 
 
-def _add(out: InstanceList, track: Track, size: tuple[int, int], expected: Pose | None = None) -> None:
+def _instance(track: Track, size: tuple[int, int], expected: Pose | None = None) -> Instance:
+    """What is handed out of a track's pose in an image of ``size``; sides are those of ``expected`` if it is given."""
     pose = track.sharp
     points, scores = pose.points, joint_confidence(pose)
     if expected is not None and similarity(expected, pose, mirrored=True) > similarity(expected, pose) + 0.1:
         points, scores = points[BLAZEPOSE33.mirror], scores[BLAZEPOSE33.mirror]
     mask, mask_box = mask_in_box(pose.mask, pose.region, size)
     box = np.concatenate([np.clip(points.min(0), 0, size), np.clip(points.max(0), 0, size)])
-    out.add(points, scores, box, person_score(track), track.number, mask, mask_box)
+    return Instance(points, scores, box, person_score(track), track.number, mask, mask_box)
+
+
+def _nobody(box: np.ndarray, row: int) -> Instance:
+    mask, mask_box = mask_in_box(np.zeros((1, 1), np.float32), Region(np.zeros(2), 1.0), (1, 1))
+    return Instance(np.full((BODY, 2), np.nan), np.zeros(BODY), box, 0.0, row, mask, mask_box)

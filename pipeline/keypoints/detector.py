@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,18 +25,35 @@ class Detector(Protocol):
         """
         ...
 
-    def in_crops(self, image: np.ndarray, boxes: np.ndarray) -> Detections:
+    def in_crops(self, image: np.ndarray, boxes: np.ndarray, keypoints: np.ndarray | None = None) -> Detections:
         """Look again where people should be.
+
+        Give everybody expected in the view, those found before too, the nearest to the camera first if that is known:
+        who stands in front can then be told from who stands behind.
 
         Args:
             image: (H, W, 3) uint8 RGB, undistorted.
             boxes: (N, 4) x0 y0 x1 y1 pixels around the people expected.
+            keypoints: (N, 33, 2) pixels where their joints (BlazePose's set) are expected, NaN where unknown. With both
+                hips and shoulders known they also tell turn and scale, and which side is left.
 
         Returns:
             Detections of one frame (number 0) with one instance a box, in the order of the boxes; ``tracks`` holds the
             row of the box. A box with nobody in it gives an instance with ``box_scores`` 0 and NaN keypoints.
         """
         ...
+
+
+class Instance(NamedTuple):
+    """One person in one image; the fields are as in a row of ``Detections``."""
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+    box: np.ndarray
+    score: float
+    track: int = -1
+    mask: bytes | None = None
+    mask_box: np.ndarray | None = None
 
 
 class InstanceList:

@@ -38,6 +38,8 @@ _REFUSED_FOR = 8  # frames for which a place where the detector was wrong is not
 _CLOSER = 0.82  # side of the closer look, of that of the square for tracking
 _WIDE_WEIGHT = 0.3  # of the wider look beside the closer one
 _MIN_CLOSE_SCORE = 0.3
+_NEW = 3  # frames in which a track may turn out to be two people
+_SURE_POSE = 0.8  # landmark network's score of both of them then
 _MIN_CLEAR_JOINTS = 8  # of 15 limb joints, for a new person
 
 
@@ -317,11 +319,22 @@ class PersonTracker:
         if any(same_person(pose, t.pose) for t in others):
             return None
         cover = [Cover.of(pose.mask, pose.region)]
+        rests = {t.number: self._landmarks.run(image, t.pose.region, cover) for t in others}
         for track in others:
-            left = self._landmarks.run(image, track.pose.region, cover)
-            if not self._is_person(left) or unlabelled_similarity(left, track.pose) < 0.6:
+            rest = rests[track.number]
+            changed = unlabelled_similarity(rest, track.pose) < 0.6
+            if not self._is_person(rest) or (changed and not self._was_two(track, pose, rest)):
                 return None
+        for track in others:
+            track.see(rests[track.number])
+            track.rank = 1 + max(track.rank, 0)
         return pose
+
+    def _was_two(self, track: Track, front: Pose, rest: Pose) -> bool:
+        """Was a new track's pose made of two people, who are now seen as ``front`` and ``rest``?"""
+        sure = min(front.score, rest.score) > _SURE_POSE
+        clear = (joint_confidence(rest)[LIMB_JOINTS] > 0.5).sum() >= _MIN_CLEAR_JOINTS
+        return track.age < _NEW and sure and bool(clear) and unlabelled_similarity(front, rest) < 0.3
 
     def _stands_alone(self, pose: Pose) -> bool:
         """Enough of the person is seen, and it is not a part of somebody who is known."""
