@@ -57,20 +57,16 @@ class PooledHead(nn.Module):
     def __init__(self, pool: nn.Module, tokens: int, point: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.pool = pool
-        self.mlp = PointHead(tokens + point, widths)
+        self.mlp = PointHead(tokens, point, widths)
         self.middle = (len(widths) + 1) // 2 + 1
         self.hidden_width = self.mlp.widths[self.middle - 1]
 
-    def _inputs(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Tensor:
-        return torch.cat([self.pool(tokens, visible), point.to(tokens.dtype)], -1)
-
     def forward(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Tensor:
-        return self.mlp(self._inputs(tokens, point, visible))
+        return self.mlp(self.pool(tokens, visible), point)
 
     def hidden(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Tensor:
         """(P, 1, hidden_width): the MLP's middle layer, the 3D embedding of PIFuHD."""
-        inputs = self._inputs(tokens, point, visible)
-        return self.mlp.run(inputs, inputs, 0, self.middle)[:, None]
+        return self.mlp.run(None, self.pool(tokens, visible), point, 0, self.middle)[:, None]
 
 
 class MeanInsideHead(nn.Module):
@@ -79,23 +75,18 @@ class MeanInsideHead(nn.Module):
     def __init__(self, tokens: int, point: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.pool = MeanOfViews()
-        self.mlp = PointHead(tokens + point, widths)
+        self.mlp = PointHead(tokens, point, widths)
         self.middle = (len(widths) + 1) // 2 + 1
         self.hidden_width = self.mlp.widths[self.middle - 1]
 
-    def _halfway(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
-        each = point.to(tokens.dtype)[:, None].expand(-1, tokens.shape[1], -1)
-        inputs = torch.cat([tokens, each], -1)
-        hidden = self.mlp.run(inputs, inputs, 0, self.middle)
-        return self.pool(hidden, visible), self.pool(inputs, visible)
-
     def forward(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Tensor:
-        hidden, inputs = self._halfway(tokens, point, visible)
-        return self.mlp.run(hidden, inputs, self.middle, len(self.mlp.layers))[..., 0]
+        hidden = self.hidden(tokens, point, visible)[:, 0]
+        end = len(self.mlp.layers)
+        return self.mlp.run(hidden, self.pool(tokens, visible), point, self.middle, end)[..., 0]
 
     def hidden(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Tensor:
         """(P, 1, hidden_width): the pooled middle layer."""
-        return self._halfway(tokens, point, visible)[0][:, None]
+        return self.pool(self.mlp.run(None, tokens, point[:, None], 0, self.middle), visible)[:, None]
 
 
 @dataclass(frozen=True)

@@ -279,16 +279,25 @@ class SurfaceNetwork(nn.Module):
         return self.predict(self.encode(inputs), points, seen, extra)
 
     @torch.no_grad()
-    def occupancy(self, features: Features, points: Tensor, seen: Tensor | None = None, batch: int = 8192) -> Tensor:
+    def occupancy(
+        self,
+        features: Features,
+        points: Tensor,
+        seen: Tensor | None = None,
+        extra: Tensor | None = None,
+        batch: int = 8192,
+    ) -> Tensor:
         """Occupancy (B, N) in 0..1 of the last level at points of any number, ``batch`` at a time."""
         parts = []
         for i in range(0, points.shape[1], batch):
-            chunk = None if seen is None else seen[..., i : i + batch]
-            parts.append(self.predict(features, points[:, i : i + batch], chunk).occupancy)
+            some = slice(i, i + batch)
+            views = None if seen is None else seen[..., some]
+            numbers = None if extra is None else extra[:, some]
+            parts.append(self.predict(features, points[:, some], views, numbers).occupancy)
         return torch.cat(parts, 1)
 
     def freeze_coarse(self) -> None:
-        """The fine level trains over a coarse one that stays as it is."""
+        """The fine level trains over a coarse one whose weights stay as they are."""
         self.coarse.requires_grad_(False)
 
     def parameter_count(self) -> int:

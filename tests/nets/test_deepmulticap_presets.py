@@ -144,7 +144,8 @@ def test_mean_pooling_is_in_the_middle_of_the_mlp():
     features = net.encode(one)
     located = net.locate(features, points)
     tokens = net.coarse.tokens(features.coarse, located, net.pixels, None)[0, :, 0]
-    assert torch.allclose(net.coarse.decoder.head.mlp(tokens), net.predict(features, points).coarse[0], atol=1e-6)
+    ordinary = net.coarse.decoder.head.mlp(tokens, tokens[:, :0])
+    assert torch.allclose(ordinary, net.predict(features, points).coarse[0], atol=1e-6)
 
 
 @torch.no_grad()
@@ -165,6 +166,17 @@ def test_extra_numbers_of_points_take_part():
     inputs, points = random_inputs(2), random_points(4)
     extra = torch.zeros(1, 4, 2)
     assert not torch.allclose(net(inputs, points, extra=extra).fine, net(inputs, points, extra=extra + 1).fine)
+    noise, features = torch.rand(1, 4, 2), net.encode(inputs)
+    dense = net.occupancy(features, points, extra=noise, batch=3)
+    assert torch.allclose(dense, net.predict(features, points, extra=noise).occupancy)
+
+
+def test_the_fine_level_trains_over_a_frozen_coarse_one():
+    net = build(with_little_volume(preset("small")))
+    net.freeze_coarse()
+    net(random_inputs(2), random_points(5)).fine.sum().backward()
+    assert all(p.grad is None for p in net.coarse.parameters())
+    assert all(p.grad is not None for p in net.fine.parameters())
 
 
 def test_presets_survive_their_cards():

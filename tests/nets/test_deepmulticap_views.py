@@ -141,6 +141,33 @@ def test_gradients_and_nothing_else_come_from_visible_views(pooled):
     assert per_view[2] > 0
 
 
+def test_eight_bits_for_features_are_enough_and_places_keep_theirs(pooled):
+    """Under bfloat16 autocast, as on a GPU or in training: nearly the same, and a millimetre is still a difference."""
+    inputs, points = random_inputs(3), random_points(200)
+    with torch.no_grad():
+        exact = pooled(inputs, points).fine
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = pooled(inputs, points).fine
+        coarse.sum().backward()
+    assert (coarse - exact).abs().max() < 0.05 * exact.std() + 0.05
+    assert all(bool(torch.isfinite(p.grad).all()) for p in pooled.parameters() if p.grad is not None)
+    pooled.zero_grad()
+    head = pooled.coarse.decoder.head.mlp
+    tokens, place = torch.zeros(1, pooled.coarse.width), torch.tensor([[0.9, 0.9, 0.9]])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        moved = head.run(None, tokens, place + 0.0005, 0, 1) - head.run(None, tokens, place, 0, 1)
+    assert bool((moved != 0).float().mean() > 0.9)
+
+
+@torch.no_grad()
+def test_views_that_all_see_are_as_without_a_mask(pooled):
+    inputs, points = random_inputs(3), random_points(20)
+    everyone = torch.ones(1, 3, 20, dtype=torch.bool)
+    plain = pooled(inputs, points).fine
+    assert torch.allclose(pooled(inputs, points, everyone).fine, plain, atol=1e-6)
+    assert torch.allclose(pooled(replace(inputs, present=everyone[..., 0]), points).fine, plain, atol=1e-6)
+
+
 @torch.no_grad()
 def test_batches_of_dense_evaluation_are_seamless(pooled):
     features, points = pooled.encode(random_inputs(3)), random_points(50)
