@@ -115,8 +115,6 @@ class CaptureConfig(Section):
                 raise ValueError(f"{field} must hold {{camera}}, got {pattern!r}")
         if self.images is not None and "{frame" not in self.images:
             raise ValueError(f"images must hold {{frame}}, got {self.images!r}")
-        if self.images is not None and self.fps is None:
-            raise ValueError("images have no clock of their own: give fps")
         return self
 
 
@@ -242,6 +240,8 @@ class SessionConfig(Section):
     def _has_input(self) -> SessionConfig:
         if self.capture.videos is None and self.capture.images is None and not self.keypoints.reads_files:
             raise ValueError("capture.videos: there is no input; give videos or images, or keypoints.detections")
+        if self.capture.videos is None and self.capture.fps is None:
+            raise ValueError("capture.fps: is missing; images and detections have no clock of their own")
         return self
 
 

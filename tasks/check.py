@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from data.detections.reader import check_detections_source
+from data.detections.reader import check_detections_source, count_frames
 from data.sources import cameras_on_disk
 from pipeline.artifacts import Artifact, DamagedArtifact
 from pipeline.cameras import Rig
@@ -168,16 +168,18 @@ def _disk(session: Session, rig: Rig) -> list[Finding]:
 
 def _frame_count(session: Session, rig: Rig) -> int:
     wanted = session.config.capture.frames
-    count = 0
     if session.has_images:
-        count = sorted(len(source_of(session, n).times_s) for n in rig.names)[-min(2, len(rig))]
+        counts = [len(source_of(session, n).times_s) for n in rig.names]
+    else:
+        counts = [count_frames(session.config.keypoints.detector, detections_path(session, n)) for n in rig.names]
+    count = sorted(counts)[-min(2, len(rig))]
     stop = count if wanted.stop is None else min(wanted.stop, count)
     return len(range(wanted.start, stop, wanted.step))
 
 
 def _needed_bytes(session: Session, rig: Rig) -> float:
     each = JPEG_BYTES_PER_PIXEL if session.config.capture.storage == "jpeg" else PNG_BYTES_PER_PIXEL
-    pixels = sum(c.size[0] * c.size[1] for c in rig.cameras)
+    pixels = sum(c.size[0] * c.size[1] for c in rig.cameras) if session.has_images else 0
     return 50e6 + _frame_count(session, rig) * (pixels * each + 3e6)
 
 

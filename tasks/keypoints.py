@@ -10,12 +10,13 @@ import numpy as np
 
 from data.detections.reader import read_detections
 from data.model_files import blazepose_files
+from pipeline.cameras import Rig
 from pipeline.config import Session
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import Detector
 from tasks.execution import Context
 from tasks.frames import read_image
-from tasks.media import detections_path
+from tasks.media import detections_path, source_of
 from tasks.parts import Part
 
 WARM_UP_FRAMES = 8
@@ -62,10 +63,10 @@ def put_detections(context: Context, found: Detections) -> None:
 
 
 def _read(context: Context, frames: np.ndarray, plan: np.ndarray) -> Detections:
-    """Given detections are numbered like the source's frames."""
+    """Given detections are numbered like the source's frames: by position in a video, by file number in a folder."""
     session, camera = context.session, context.part.camera
-    from pipeline.cameras import Rig
-
+    if session.config.capture.images is not None:
+        plan = np.where(plan >= 0, np.asarray(source_of(session, camera).numbers)[plan], -1)
     rig = Rig.from_arrays(context.input("calibration").arrays())
     found = read_detections(session.config.keypoints.detector, detections_path(session, camera), rig[camera], plan)
     return replace(found, frames=frames)

@@ -87,12 +87,7 @@ def _times(session: Session, cameras: list[str]) -> tuple[dict[str, np.ndarray],
         sources = {camera: source_of(session, camera) for camera in cameras}
         fps = config.capture.fps or session_rate({c: s.fps for c, s in sources.items()})
         return {c: s.times_s for c, s in sources.items()}, fps
-    fps = config.capture.fps
-    if fps is None:
-        raise InputError(
-            f"{session.path}: capture.fps", "is missing: detections have no clock of their own", "Give frames a second"
-        )
-    kind = config.keypoints.detector
+    kind, fps = config.keypoints.detector, config.capture.fps
     return {c: np.arange(count_frames(kind, detections_path(session, c))) / fps for c in cameras}, fps
 
 

@@ -40,7 +40,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
         (GOOD.replace("  videos: videos/{camera}.mp4\n", ""), ["capture.videos", "no input"]),
         (GOOD + "  images: i/{camera}/{frame}.jpg\n", ["capture", "not both"]),
         (GOOD.replace("{camera}", "cam1"), ["capture", "{camera}"]),
-        (GOOD.replace("videos: videos/{camera}.mp4", "images: i/{camera}/{frame}.jpg"), ["capture", "fps"]),
+        (GOOD.replace("videos: videos/{camera}.mp4", "images: i/{camera}/{frame}.jpg"), ["capture.fps"]),
         (GOOD + "  frames: {start: -1}\n", ["capture.frames.start", "greater than or equal to 0"]),
         (GOOD + "  frames: {start: 5, stop: 5}\n", ["capture.frames", "no frame is left"]),
         (GOOD + "  frames: {step: 0}\n", ["capture.frames.step"]),

@@ -62,7 +62,7 @@ def pictures():
 
 
 def test_boxes_stand_where_a_camera_missed_somebody(scene):
-    rig, found, truth, tracks = scene
+    rig, _, truth, tracks = scene
     boxes, _ = missing_boxes(rig.cameras[2], 2, tracks)
     missing = np.isfinite(boxes).all(-1)
     assert missing.sum(1)[5:10].tolist() == [1] * 5
@@ -92,7 +92,6 @@ def test_who_is_found_elsewhere_is_not_believed(scene):
 def test_who_is_there_already_is_not_added_twice(scene):
     rig, found, truth, tracks = scene
     boxes, expected = missing_boxes(rig.cameras[2], 2, tracks)
-    full = detect(rig, np.zeros((FRAMES, 0, 19, 3)), np.random.default_rng(0))[2]
     once, _ = look_again(Knowing(truth), pictures(), found[2], boxes, expected)
     _, added = look_again(Knowing(truth), pictures(), once, boxes, expected)
-    assert added == 0 and len(full.keypoints) == 0
+    assert added == 0
