@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.keypoints.detections import Detections
-from pipeline.keypoints.detector import Instance, InstanceList
+from pipeline.keypoints.detector import Instance, InstanceList, without_flashes
 from pipeline.keypoints.likeness import joint_confidence, similarity
 from pipeline.keypoints.masks import mask_in_box
 from pipeline.keypoints.person_tracking import BlazePoseOptions, PersonTracker, Track, person_score
@@ -51,7 +51,7 @@ class BlazePose:
             out.start_frame(number)
             for person in people:
                 out.add(*person)
-        return settle_sides(out.finish()).since(first_kept)
+        return settle_sides(without_flashes(out.finish())).since(first_kept)
 
     def steps(self, frames: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray, list[Instance]]]:
         """(frame number, image, people) one after another; left and right are as the network says in each frame."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -100,3 +101,24 @@ class InstanceList:
             masks=masks if len(masks) == n else (),
             mask_boxes=np.array(columns[6], np.int32).reshape(n, 4) if len(masks) == n else np.zeros((0, 4), np.int32),
         )
+
+
+def without_flashes(detections: Detections, least: int = 3) -> Detections:
+    """Without tracks that were seen in fewer than ``least`` frames and were gone before the last one.
+
+    People stay; what a network takes for one in a frame or two does not. For detectors that give no candidates.
+    """
+    count = len(detections.frames)
+    frame = np.repeat(np.arange(count), np.diff(detections.offsets))
+    keep = np.ones(len(frame), bool)
+    for track in np.unique(detections.tracks[detections.tracks >= 0]):
+        rows = detections.tracks == track
+        if rows.sum() < least and frame[rows].max() < count - 1:
+            keep[rows] = False
+    fields = {f: getattr(detections, f)[keep] for f in ("keypoints", "scores", "boxes", "box_scores", "tracks")}
+    if detections.masks:
+        masks = tuple(m for m, k in zip(detections.masks, keep, strict=True) if k)
+        fields |= {"masks": masks, "mask_boxes": detections.mask_boxes[keep]}
+    counts = np.bincount(frame[keep], minlength=count)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return replace(detections, offsets=offsets, **fields)

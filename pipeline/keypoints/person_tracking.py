@@ -34,13 +34,14 @@ _MIN_NEW_SUPPORT = 0.25  # detector's score for a new person in a window that he
 _MIN_SUPPORT = 0.15  # the same, on average, of a track in its first _YOUNG frames
 _FULL_SUPPORT = 0.6  # from which the detector's doubts lower no score
 _YOUNG = 20
-_REFUSED_FOR = 8  # frames for which a place where the detector was wrong is not looked at again
+_REFUSED_FOR = 4  # frames for which a place where the detector was wrong is not looked at again
 _CLOSER = 0.82  # side of the closer look, of that of the square for tracking
 _WIDE_WEIGHT = 0.3  # of the wider look beside the closer one
 _MIN_CLOSE_SCORE = 0.3
 _NEW = 3  # frames in which a track may turn out to be two people
 _SURE_POSE = 0.8  # landmark network's score of both of them then
-_MIN_CLEAR_JOINTS = 8  # of 15 limb joints, for a new person
+_MIN_CLEAR_JOINTS = 8  # of 15 limb joints, for a new person beside others
+_MIN_CLEAR_JOINTS_ALONE = 5  # who may be cut off by the border of the image
 
 
 @dataclass(frozen=True)
@@ -337,10 +338,14 @@ class PersonTracker:
         return track.age < _NEW and sure and bool(clear) and unlabelled_similarity(front, rest) < 0.3
 
     def _stands_alone(self, pose: Pose) -> bool:
-        """Enough of the person is seen, and it is not a part of somebody who is known."""
+        """Enough of the person is seen, and it is not a part of somebody who is known.
+
+        Beside others more is asked for: parts of them make people too.
+        """
         clear = (joint_confidence(pose)[LIMB_JOINTS] > 0.5).sum()
+        beside = bool(pose.covers) or any(may_hide(pose, t.pose) for t in self._found())
         alike = max((unlabelled_similarity(pose, t.pose) for t in self._found()), default=0.0)
-        return clear >= _MIN_CLEAR_JOINTS and pose.seen > 0.4 and alike < 0.3
+        return clear >= (_MIN_CLEAR_JOINTS if beside else _MIN_CLEAR_JOINTS_ALONE) and pose.seen > 0.4 and alike < 0.3
 
     def _search(self, image: np.ndarray, windows: Sequence[Region], min_score: float, hidden: bool = False) -> None:
         """Start tracks for people the detector finds; with ``hidden`` those found already are painted over."""
