@@ -21,6 +21,9 @@ PLAUSIBLE_M = (0.5, 50.0)
 """Between the two cameras farthest apart, metres: outside is a warning."""
 POSSIBLE_M = (0.05, 200.0)
 """Outside is an error: no capture of people is like that, wrong units are."""
+_ON_THEIR_SIDE = (
+    "If cameras are mounted on their side this is right, and people are looked for in their images turned upright."
+)
 _MISALIGNED = np.cos(np.radians(60.0))
 
 
@@ -296,11 +299,11 @@ def _check_up(rig: Rig) -> list[Finding]:
     if length <= 0.3:
         if np.all(np.abs(forward @ rig.up) > 0.8):
             return []  # all look straight up or down: their images have no up
-        remedy = "Turn the videos upright (the cameras may be mounted on their side), or check the rotations"
+        remedy = f"{_ON_THEIR_SIDE} Else check the rotations"
         return [Finding("warning", None, "the images of the cameras do not agree on which way is up", remedy)]
     nearest = np.abs(mean).argmax()
     name = f"{'-' if mean[nearest] < 0 else ''}{'xyz'[nearest]}"
-    remedy = f"Set the calibration's up to {name}; if the cameras are mounted on their side, turn the videos upright"
+    remedy = f"{_ON_THEIR_SIDE} Else set capture.up to {name}"
     angle = np.degrees(np.arccos(np.clip(mean @ rig.up / length, -1, 1)))
     message = f"up is {angle:.0f} degrees from the top of the images"
     # Cameras on their side around a scene disagree among themselves; if they agree while looking in different

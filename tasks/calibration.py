@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from data.calibration.fields import CalibrationWarning
 from data.calibration.reader import read_calibration
 from pipeline.cameras import Rig
 from pipeline.config import NAME, Session
@@ -33,11 +34,24 @@ def digests(session: Session, files: FileDigests) -> dict[str, str]:
 
 
 def calibrated_rig(session: Session) -> Rig:
-    """The configured cameras as the calibration has them.
+    """The configured cameras as the calibration has them. What had to be assumed is told by ``session_rig``.
 
     Raises:
         InputError: calibration that cannot be read, cameras that it lacks, or names that cannot be file names.
     """
+    return _calibrated_rig(session)[0]
+
+
+def _calibrated_rig(session: Session) -> tuple[Rig, list[Finding]]:
+    """The same, with what had to be assumed."""
+    with warnings.catch_warnings(record=True) as assumed:
+        warnings.simplefilter("always")
+        rig = _configured_cameras(session)
+    told = (str(w.message).rpartition(". ") for w in assumed if issubclass(w.category, CalibrationWarning))
+    return rig, [Finding("warning", None, message, remedy) for message, _, remedy in told]
+
+
+def _configured_cameras(session: Session) -> Rig:
     capture = session.config.capture
     path = session.resolve(capture.calibration)
     rig = read_calibration(
@@ -68,10 +82,7 @@ def session_rig(session: Session) -> tuple[Rig, list[Finding]]:
     Raises:
         InputError: as ``calibrated_rig``, or a recording that cannot be opened.
     """
-    with warnings.catch_warnings(record=True) as assumed:
-        warnings.simplefilter("always")
-        rig = calibrated_rig(session)
-    found = [Finding("warning", None, str(w.message).rstrip("."), "See capture.units and capture.up") for w in assumed]
+    rig, found = _calibrated_rig(session)
     if session.has_images:
         rig, fitted = fit_to_images(rig, {name: tuple(source_of(session, name).size) for name in rig.names})
         found += fitted

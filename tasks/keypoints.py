@@ -14,6 +14,8 @@ from pipeline.cameras import Rig
 from pipeline.config import Session
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import Detector
+from pipeline.keypoints.upright import Upright
+from pipeline.rig_checks import upright_turns
 from tasks.execution import Context
 from tasks.frames import read_image
 from tasks.media import detections_path, source_of
@@ -74,7 +76,7 @@ def _read(context: Context, frames: np.ndarray, plan: np.ndarray) -> Detections:
 
 def _detect(context: Context, frames: np.ndarray, rows: np.ndarray) -> Detections:
     images = context.input("frames")
-    detector = detector_of(context.session)
+    detector = camera_detector(context)
     first = max(rows[0] - WARM_UP_FRAMES, 0)
     wanted = np.arange(first, rows[-1] + 1)
     size = context.rig()[context.part.camera].size
@@ -88,8 +90,15 @@ def _detect(context: Context, frames: np.ndarray, rows: np.ndarray) -> Detection
     return detector.run(supply(), int(frames[rows[0]]))
 
 
+def camera_detector(context: Context) -> Detector:
+    """The configured detector for the part's camera, which may be mounted on its side."""
+    rig, name = context.rig(), context.part.camera
+    detector, turns = detector_of(context.session), upright_turns(rig)[name]
+    return Upright(detector, turns, rig[name].size) if turns else detector
+
+
 def detector_of(session: Session) -> Detector:
-    """The configured detector, loaded."""
+    """The configured detector, loaded, for images in which people stand upright."""
     config = session.config.keypoints
     from pipeline.keypoints.blazepose import BlazePose, BlazePoseOptions
 

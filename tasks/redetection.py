@@ -11,7 +11,7 @@ from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.guided import look_again, missing_boxes
 from tasks.execution import Context
 from tasks.frames import read_image
-from tasks.keypoints import detector_of, put_detections
+from tasks.keypoints import camera_detector, put_detections
 
 
 def compute(context: Context) -> None:
@@ -27,7 +27,7 @@ def compute(context: Context) -> None:
     if wanted.any():
         images = context.input("frames")
         pictures = (read_image(images, int(row)) if w else None for row, w in zip(rows, wanted, strict=True))
-        detector = detector_of(context.session)
+        detector = camera_detector(context)
         every, added = look_again(detector, pictures, found, boxes, expected, progress=context.progress)
         found = replace(every, time_error_s=found.time_error_s)
     put_detections(context, found)

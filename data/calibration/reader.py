@@ -206,7 +206,7 @@ def _scale(path: Path, reading: Reading, units: str | float | None) -> float:
             raise InputError("calibration units", f"{units!r} is no unit", "Use m, cm, mm, in, ft or metres per unit")
         return scale
     if reading.metres_per_unit is None:
-        message = f"{path}: the scale of this world is arbitrary; taken as metres. Give units, in metres per unit"
+        message = f"{path}: the scale of this world is arbitrary; taken as metres. Set capture.units to metres per unit"
         warnings.warn(message, CalibrationWarning, stacklevel=3)
         return 1.0
     return reading.metres_per_unit
@@ -222,9 +222,9 @@ def _up(path: Path, reading: Reading, up: str | None) -> np.ndarray:
     mean = np.mean([-c.R[1] for c in reading.cameras], axis=0)  # image up in the world
     if np.linalg.norm(mean) < 0.3:
         raise InputError(
-            "calibration up",
+            "capture.up",
             f"{path} does not say which way is up, and its cameras do not agree on it",
-            "Give up as x, y, z, -x, -y or -z",
+            "Set it to x, y, z, -x, -y or -z",
         )
     mean /= np.linalg.norm(mean)
     nearest = np.zeros(3)
@@ -234,7 +234,7 @@ def _up(path: Path, reading: Reading, up: str | None) -> np.ndarray:
     direction = nearest if levelled else mean
     if up is None:
         told = ", ".join(f"{x:.3g}" for x in direction)
-        message = f"{path}: the file does not say which way is up; ({told}) taken from the cameras. Give up to be sure"
+        message = f"{path} does not say which way is up; ({told}) taken from the cameras. Set capture.up to be sure"
         warnings.warn(message, CalibrationWarning, stacklevel=3)
     return direction
 
