@@ -146,9 +146,9 @@ def _models(session: Session) -> list[Finding]:
 
         load_body_arrays(licensed_body_model(session.resolve(config.body.model), config.body.gender))
     if config.keypoints.detector == "onnx":
-        from pipeline.keypoints.onnx_pose import check_model
+        from pipeline.keypoints.onnx_pose import PoseNetwork
 
-        check_model(session.resolve(config.keypoints.model))
+        PoseNetwork(session.resolve(config.keypoints.model))
     return []
 
 
