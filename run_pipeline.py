@@ -10,8 +10,8 @@ import sys
 OK, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 EXIT_CODES = """\
-exit codes: 0 everything asked for is done; 1 some parts failed or too many frames are invalid, the rest is done;
-2 wrong usage, configuration or input, nothing started; 130 interrupted, run again to resume"""
+exit codes: 0 everything asked for is done; 1 some parts failed, too many frames are invalid or nobody was found, the
+rest is done; 2 wrong usage, configuration or input, nothing started; 130 interrupted, run again to resume"""
 
 
 def _frame_range(text: str) -> tuple[int, int]:

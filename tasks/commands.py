@@ -13,7 +13,7 @@ from pipeline.config import Session, load_session
 from pipeline.errors import InputError
 from tasks.graph import Graph
 from tasks.parts import Selection
-from tasks.run import Outcome, Request, run_session
+from tasks.run import Outcome, Request, nobody_found, run_session
 from tasks.stages import STAGES, stage_named
 
 OK, INCOMPLETE, USAGE = 0, 1, 2
@@ -80,7 +80,11 @@ def _verdict(session: Session, outcome: Outcome, seconds: float) -> int:
     if invalid > limit:
         print(f"{invalid:.0%} of person-frames are invalid, more than report.max_invalid_share {limit:.0%}",
               file=sys.stderr)
-    if not outcome.complete or invalid > limit:
+    nobody = nobody_found(Graph(session))
+    if nobody:
+        report_page = session.output / "export" / "report.html"
+        print(f"{session.name}: nobody was tracked in 3D; {report_page} says what to look at", file=sys.stderr)
+    if not outcome.complete or invalid > limit or nobody:
         return INCOMPLETE
     made = f"{outcome.made} parts made in {seconds:.1f} s" if outcome.made else "nothing to do, all parts are current"
     print(f"{session.name}: {made}; results in {session.output / 'export'}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.association.export_text import association_text
 from pipeline.association.identities import describe
-from pipeline.export.people import merged_tracks, npz_bytes
+from pipeline.export.meshes import former_meshes
+from pipeline.export.people import merged_tracks, no_tracks, npz_bytes
 from pipeline.export.skeletons import skeleton_arrays
 from pipeline.files import write_atomic
 from tasks.bodies import load_model
@@ -27,16 +29,27 @@ def compute(context: Context) -> None:
     fitted = _fitted_joints(context, bodies) if bodies else {}
     skeletons = skeleton_arrays(list(tracks.values()), fps, frames=frames, fitted=fitted)
     files += [_write(folder / "skeletons.npz", npz_bytes(skeletons))]
-    merged = merged_tracks(list(tracks.values()), frames)
+    rig = context.rig()
+    merged = merged_tracks(list(tracks.values()), frames) if tracks else no_tracks(frames, len(rig))
     told = describe(merged, names_of(context))
     files += [_write(folder / "identities.json", json.dumps(told, indent=2) + "\n")]
     files += [_write(folder / "association.txt", association_text(merged))]
+    _remove_former(folder, set(files), rig.names)
     put_manifest(context, files)
 
 
 def _write(path: Path, data: bytes | str) -> Path:
     write_atomic(path, data)
     return path
+
+
+def _remove_former(folder: Path, files: set[Path], cameras: Sequence[str]) -> None:
+    """Of earlier exports what this one does not write: nobody shall take a dropped person's meshes for results."""
+    overlays = [p for p in (folder / "overlays").glob("*.mp4") if p.stem not in cameras]
+    for path in {folder / "bodies.npz", folder / "session.glb", *former_meshes(folder / "meshes"), *overlays} - files:
+        path.unlink(missing_ok=True)
+    for empty in (p for p in (folder / "meshes").glob("*") if p.is_dir() and not any(p.iterdir())):
+        empty.rmdir()
 
 
 def _write_bodies(context: Context, folder: Path, bodies: dict, frames: np.ndarray, fps: float) -> list[Path]:

@@ -24,10 +24,11 @@ def compute(context: Context) -> None:
     rig, name = context.rig(), context.part.camera
     images, timeline = context.input("frames"), context.input("timeline")
     frames, fps = timeline["frames"], timeline.attribute("fps")
+    tracks = tracks_of(context)
     overlay = Overlay(
         rig[name],
         detections=camera_detections(context, name),
-        tracks=merged_tracks(list(tracks_of(context).values()), frames),
+        tracks=merged_tracks(list(tracks.values()), frames) if tracks else None,
         camera_index=rig.names.index(name),
         bodies=posed_bodies(context.session, bodies_of(context)),
         fps=fps,

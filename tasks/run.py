@@ -140,8 +140,15 @@ def _below(graph: Graph, part: Part, hopeless: set[Part]) -> bool:
     return False
 
 
+def nobody_found(graph: Graph) -> bool:
+    """Association is done, and there is nobody in it (or everybody was dropped)."""
+    return graph.people() == () and graph.current(Part("association")) is not None
+
+
 def _has_input(graph: Graph, part: Part) -> bool:
-    """Something of what a tolerant stage is about is there: a person."""
+    """Something of what a tolerant stage is about is there: a person, or that there is none."""
+    if nobody_found(graph):
+        return True
     inputs = graph.input_parts(part) or []
     return any(p.person is not None and graph.current(p) is not None for p in inputs)
 

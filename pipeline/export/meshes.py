@@ -68,6 +68,16 @@ def write_frame_meshes(
     return written
 
 
+def former_meshes(folder: Path) -> list[Path]:
+    """Files in ``export/meshes`` that ``write_frame_meshes`` may have written, now or before; no others."""
+    return [
+        path
+        for name in ("person_*", "scene")
+        for path in folder.glob(f"{name}/frame_*.*")
+        if path.suffix[1:] in FORMATS and path.stem[6:].isdigit()
+    ]
+
+
 def write_body_meshes(
     folder: Path,
     model: BodyModel,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline.association.tracks import Tracks
+from pipeline.skeletons import SKEL19
 
 _MISSING = {"keypoints": np.nan, "joints": np.nan, "residuals": np.nan, "confidence": 0, "scores": 0, "instances": -1}
 
@@ -29,7 +30,7 @@ def merged_tracks(tracks: Sequence[Tracks], frames: np.ndarray | None = None) ->
     """Tracks of one or more people each as one, on the union of their frames or on ``frames``, ids ascending.
 
     Raises:
-        ValueError: an id that comes twice, or no tracks at all.
+        ValueError: an id that comes twice, or no tracks at all: see ``no_tracks``.
     """
     if not tracks:
         raise ValueError("no tracks to merge")
@@ -49,6 +50,19 @@ def merged_tracks(tracks: Sequence[Tracks], frames: np.ndarray | None = None) ->
         return np.concatenate(columns, axis=1)[:, np.argsort(ids)]
 
     return Tracks(frames, np.sort(ids), *(dense(name) for name in Tracks.FIELDS[2:]))
+
+
+def no_tracks(frames: np.ndarray, cameras: int) -> Tracks:
+    """Tracks of nobody, over ``frames`` (F,) in so many cameras."""
+    f, j = len(frames), len(SKEL19)
+
+    def none(*shape: int, kind: type = np.float32) -> np.ndarray:
+        return np.zeros((f, 0, *shape), kind)
+
+    return Tracks(
+        np.asarray(frames, np.int64), np.zeros(0, np.int32), none(j, 3), none(j), none(cameras, j, 2), none(cameras, j),
+        none(cameras, j), none(cameras, kind=np.int32),
+    )  # fmt: skip
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

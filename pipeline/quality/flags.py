@@ -75,7 +75,7 @@ def all_flags(
     """
     found = [
         *_stage_flags(stages),
-        *_nobody(stages, people),
+        *_nobody(stages, people, cameras),
         *_camera_flags(cameras, frames, limits),
         *_drift_flags(drifts),
         *_person_flags(people, frames, fps, limits),
@@ -93,13 +93,23 @@ def _stage_flags(stages: Sequence[StageFigures]) -> Iterable[Flag]:
             yield Flag("error", stage.stage, _one_stop(text), "See the log below, mend the cause and run again.")
 
 
-def _nobody(stages: Sequence[StageFigures], people: Sequence[PersonFigures]) -> Iterable[Flag]:
+def _nobody(
+    stages: Sequence[StageFigures], people: Sequence[PersonFigures], cameras: Sequence[CameraFigures]
+) -> Iterable[Flag]:
     tracked = any(s.stage in ("association", "identities") and s.parts_done for s in stages)
-    if tracked and not any(p.frames_present for p in people):
+    if not tracked or any(p.frames_present for p in people):
+        return
+    if cameras and all(c.detections_per_frame == 0 for c in cameras):
         yield Flag(
-            "error", "session", "Nobody was tracked in 3D.",
-            "Look at the overlays: if people are detected in every view, the calibration does not fit the videos.",
+            "error", "session", "Nobody was tracked in 3D: no camera shows anybody to the detector.",
+            "Look at the overlays: if people are there, they may be too dark, too small or lie on their side.",
         )  # fmt: skip
+        return
+    yield Flag(
+        "error", "session", "Nobody was tracked in 3D.",
+        "Look at the overlays: if people are detected in every view, the calibration does not fit the videos, or they "
+        "were there for fewer frames than association.min_track_frames.",
+    )  # fmt: skip
 
 
 def _camera_flags(cameras: Sequence[CameraFigures], frames: int, limits: Limits) -> Iterable[Flag]:

@@ -150,13 +150,14 @@ class Summary:
 
 def stage_figures(stage: str, purpose: str, parts: Sequence[PartRecord] | None) -> StageFigures:
     """Sum a stage up; ``parts`` is None while it is not known what parts there will be."""
+    nothing_to_do = parts is not None and not parts  # a stage a person, of a session without anybody
     parts = list(parts or ())
     states = {p.state for p in parts}
     if states & {"failed", "lost"}:
         state = FAILED
     elif "running" in states:
         state = RUNNING
-    elif states == {"done"}:
+    elif states == {"done"} or nothing_to_do:
         state = DONE
     else:
         state = INCOMPLETE if "done" in states else MISSING
