@@ -10,6 +10,7 @@ from pipeline.association.options import AssociationOptions
 from pipeline.association.tracks import Tracks
 from pipeline.config import Session
 from pipeline.keypoints.detections import Detections
+from pipeline.keypoints.timing import on_session_clock
 from tasks.execution import Context
 from tasks.people import camera_detections, detections_stage
 
@@ -41,7 +42,13 @@ def put_tracks(context: Context, tracks: Tracks, detections: Sequence[Detections
     print(json.dumps({"people": people, "frames_present": tracks.present.sum(0).tolist()}))
 
 
+def everybodys_detections(context: Context, stage: str) -> list[Detections]:
+    """One a camera, in the rig's order, brought to the session's clock."""
+    fps = context.input("timeline").attribute("fps")
+    return [on_session_clock(camera_detections(context, name, stage), fps) for name in context.rig().names]
+
+
 def compute(context: Context) -> None:
     rig = context.rig()
-    detections = [camera_detections(context, name) for name in rig.names]
+    detections = everybodys_detections(context, detections_stage(context.session))
     put_tracks(context, associate(rig, detections, options_of(context), context.progress), detections)

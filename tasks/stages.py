@@ -109,7 +109,13 @@ STAGES: dict[str, Stage] = {
             ("association",),
             "tracks",
             "a first association, which tells every camera whom it missed",
-            modules=("tasks/draft.py", "tasks/association.py", "pipeline/association/*.py", "pipeline/cameras.py"),
+            modules=(
+                "tasks/draft.py",
+                "tasks/association.py",
+                "pipeline/association/*.py",
+                "pipeline/keypoints/timing.py",
+                "pipeline/cameras.py",
+            ),
         ),
         Stage(
             "refinement",
@@ -139,7 +145,12 @@ STAGES: dict[str, Stage] = {
             ("association",),
             "tracks",
             "the same person found again over views and time, in 3D",
-            modules=("tasks/association.py", "pipeline/association/*.py", "pipeline/cameras.py"),
+            modules=(
+                "tasks/association.py",
+                "pipeline/association/*.py",
+                "pipeline/keypoints/timing.py",
+                "pipeline/cameras.py",
+            ),
         ),
         Stage(
             "identities",
