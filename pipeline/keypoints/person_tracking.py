@@ -69,6 +69,8 @@ class BlazePoseOptions:
 
 @dataclass
 class Track:
+    """One person from frame to frame; ``pose`` is what was seen last, ``missed`` frames ago."""
+
     number: int
     pose: Pose
     support: float  # what the detector has lately thought of it, 0..1
@@ -120,7 +122,7 @@ class PersonTracker:
         self._next_number = 0
         self._windows: tuple[list[Region], list[Region]] | None = None
         self._refused: list[tuple[Region, int]] = []  # what turned out to be nobody, and in which frame
-        self._number = 0
+        self._number, self._count = 0, 0  # of this frame, of frames so far
 
     def step(self, number: int, image: np.ndarray) -> list[Track]:
         """Tracks that found their person in this frame."""
@@ -129,13 +131,15 @@ class PersonTracker:
             self._windows = search_windows((image.shape[1], image.shape[0]))
         wide, close = self._windows
         self._number = number
+        self._count += 1
         self._refused = [r for r in self._refused if number < r[1] + _REFUSED_FOR]
         self._advance(image)
         options = self._options
-        if first or number % options.search_every == 0:
+        due = first or number % options.search_every == 0
+        if due:
             self._search(image, wide, options.min_detection)
-        self._search(image, close if first else [close[number % len(close)]], options.min_close_detection)
-        if (first or number % options.search_every == 0) and self._found():
+        self._search(image, close if first else [close[self._count % len(close)]], options.min_close_detection)
+        if due and self._found():
             self._search(image, wide, options.min_detection, hidden=True)
             self._verify(image)
         self._tracks = [t for t in self._tracks if t.missed <= min(options.max_missed, t.age // 2)]
@@ -306,30 +310,33 @@ class PersonTracker:
     def _is_person(self, pose: Pose) -> bool:
         return pose.score >= self._options.min_pose and pose.next_region.is_usable
 
-    def _beside_others(self, image: np.ndarray, pose: Pose) -> Pose | None:
+    def _beside_others(self, image: np.ndarray, pose: Pose) -> tuple[Pose | None, dict[int, Pose]]:
         """The new person, if those who touch him are still there without him, or he without them.
 
         The network also makes one person of the parts of two; such a one is gone as soon as either is painted over.
+
+        Returns:
+            the pose, None if there is no such person; and what is left of tracks that were two people so far.
         """
         others = [t for t in self._found() if may_hide(pose, t.pose)]
         if not others:
-            return pose
+            return pose, {}
         alone = self._landmarks.run(image, pose.region, [t.cover for t in others])
         if self._is_person(alone) and not any(same_person(alone, t.pose) for t in others):
-            return alone
+            return alone, {}
         if any(same_person(pose, t.pose) for t in others):
-            return None
+            return None, {}
         cover = [Cover.of(pose.mask, pose.region)]
-        rests = {t.number: self._landmarks.run(image, t.pose.region, cover) for t in others}
+        parted = {}
         for track in others:
-            rest = rests[track.number]
-            changed = unlabelled_similarity(rest, track.pose) < 0.6
-            if not self._is_person(rest) or (changed and not self._was_two(track, pose, rest)):
-                return None
-        for track in others:
-            track.see(rests[track.number])
-            track.rank = 1 + max(track.rank, 0)
-        return pose
+            rest = self._landmarks.run(image, track.pose.region, cover)
+            if not self._is_person(rest):
+                return None, {}
+            if unlabelled_similarity(rest, track.pose) < 0.6:
+                if not self._was_two(track, pose, rest):
+                    return None, {}
+                parted[track.number] = rest
+        return pose, parted
 
     def _was_two(self, track: Track, front: Pose, rest: Pose) -> bool:
         """Was a new track's pose made of two people, who are now seen as ``front`` and ``rest``?"""
@@ -337,14 +344,15 @@ class PersonTracker:
         clear = (joint_confidence(rest)[LIMB_JOINTS] > 0.5).sum() >= _MIN_CLEAR_JOINTS
         return track.age < _NEW and sure and bool(clear) and unlabelled_similarity(front, rest) < 0.3
 
-    def _stands_alone(self, pose: Pose) -> bool:
+    def _stands_alone(self, pose: Pose, parted: dict[int, Pose]) -> bool:
         """Enough of the person is seen, and it is not a part of somebody who is known.
 
         Beside others more is asked for: parts of them make people too.
         """
         clear = (joint_confidence(pose)[LIMB_JOINTS] > 0.5).sum()
         beside = bool(pose.covers) or any(may_hide(pose, t.pose) for t in self._found())
-        alike = max((unlabelled_similarity(pose, t.pose) for t in self._found()), default=0.0)
+        others = [parted.get(t.number, t.pose) for t in self._found()]
+        alike = max((unlabelled_similarity(pose, other) for other in others), default=0.0)
         return clear >= (_MIN_CLEAR_JOINTS if beside else _MIN_CLEAR_JOINTS_ALONE) and pose.seen > 0.4 and alike < 0.3
 
     def _search(self, image: np.ndarray, windows: Sequence[Region], min_score: float, hidden: bool = False) -> None:
@@ -387,10 +395,14 @@ class PersonTracker:
         """A track for the person in ``region``, if there is one who has none."""
         if len(self._tracks) >= self._options.max_people:
             return
-        pose, support = self._new_person(image, region, covers)
+        pose, support, parted = self._new_person(image, region, covers)
         if pose is None:
             self._refused.append((region, self._number))
             return
+        for track in self._tracks:
+            if track.number in parted:
+                track.see(parted[track.number])
+                track.rank += 1
         lost = [t for t in self._tracks if t.missed and unlabelled_similarity(t.pose, pose) > 0.2]
         if lost:
             lost[0].see(pose)
@@ -398,17 +410,22 @@ class PersonTracker:
         self._tracks.append(Track(self._next_number, pose, support))
         self._next_number += 1
 
-    def _new_person(self, image: np.ndarray, region: Region, covers: Sequence[Cover]) -> tuple[Pose | None, float]:
+    def _new_person(
+        self, image: np.ndarray, region: Region, covers: Sequence[Cover]
+    ) -> tuple[Pose | None, float, dict[int, Pose]]:
+        """Who is in ``region`` if it is a person without a track, what the detector thinks of him, and what is left
+        of tracks that held him too."""
+        nobody = None, 0.0, {}
         pose = self._landmarks.run(image, region, covers)
         if self._is_person(pose):
             pose = self._landmarks.run(image, pose.next_region, covers)
         if not self._is_person(pose):
-            return None, 0.0
-        settled = self._beside_others(image, pose)
-        if settled is None or not self._stands_alone(settled):
-            return None, 0.0
+            return nobody
+        settled, parted = self._beside_others(image, pose)
+        if settled is None or not self._stands_alone(settled, parted):
+            return nobody
         support = self._evidence(image, settled, covers)
-        return (settled, support) if support >= _MIN_NEW_SUPPORT else (None, support)
+        return (settled, support, parted) if support >= _MIN_NEW_SUPPORT else nobody
 
 
 def _overlapping(tracks: Sequence[Track], poses: dict[int, Pose]) -> list[list[Track]]:
