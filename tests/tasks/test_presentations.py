@@ -63,3 +63,39 @@ def test_people_are_looked_for_upright_in_cameras_on_their_side(monkeypatch):
 
     assert detector(rig.names[0]) is plain and detector(rig.names[3]) is plain
     assert isinstance(detector(rig.names[1]), Upright) and isinstance(detector(rig.names[2]), Upright)
+
+
+def test_a_session_without_anybody_says_so(tmp_path):
+    import json
+
+    from tests.tasks.walkers_session import openpose_json
+
+    write_capture(tmp_path, frames=6)
+    for path in (tmp_path / "detections").rglob("*.json"):
+        path.write_text(openpose_json(np.zeros((0, 25, 2)), np.zeros((0, 25))))
+    done = command("run", tmp_path / "session.yaml")
+    assert done.returncode == 1 and "nobody was tracked" in done.stderr
+    export = tmp_path / "out" / "export"
+    with np.load(export / "skeletons.npz", allow_pickle=False) as arrays:
+        assert arrays["joints"].shape == (6, 0, 19, 3)
+    assert json.loads((export / "identities.json").read_text())["people"] == []
+    summary = json.loads((export / "summary.json").read_text())
+    assert {s["state"] for s in summary["stages"]} == {"done"} and summary["state"] == "incomplete"
+    assert "no camera shows anybody" in summary["verdict"]
+    again = command("run", tmp_path / "session.yaml")
+    assert again.returncode == 1 and "done:" not in again.stdout
+
+
+def test_a_dropped_person_leaves_nothing_in_the_exports(tmp_path):
+    write_capture(tmp_path, frames=16)
+    assert command("run", tmp_path / "session.yaml").returncode == 0
+    meshes = tmp_path / "out" / "export" / "meshes"
+    (meshes / "notes.txt").write_text("mine")
+    assert {p.name for p in meshes.iterdir()} == {"person_0", "person_1", "scene", "notes.txt"}
+    (tmp_path / "identities.yaml").write_text("drop: [1]\n")
+    assert command("run", tmp_path / "session.yaml").returncode == 0
+    assert {p.name for p in meshes.iterdir()} == {"person_0", "scene", "notes.txt"}
+    (tmp_path / "identities.yaml").write_text("drop: [0, 1]\n")
+    assert command("run", tmp_path / "session.yaml").returncode == 1
+    assert [p.name for p in meshes.iterdir()] == ["notes.txt"]
+    assert not (meshes.parent / "session.glb").exists()
