@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import numpy as np
+
 from data.detections.reader import check_detections_source, count_frames
 from data.sources import cameras_on_disk
 from pipeline.artifacts import Artifact, DamagedArtifact
+from pipeline.association.identities import check_rules
 from pipeline.cameras import Rig
 from pipeline.config import Session
 from pipeline.errors import InputError
@@ -18,6 +21,7 @@ from pipeline.rig_checks import Finding, check_images
 from tasks.calibration import calibrated_rig, session_rig
 from tasks.graph import Graph
 from tasks.media import detections_path, source_of
+from tasks.parts import Part
 from tasks.records import claim_output
 from tasks.run import worker_count
 from tasks.timeline import given_offsets_of
@@ -132,9 +136,14 @@ def _recordings(session: Session, rig: Rig) -> list[Finding]:
 
 
 def _identities(session: Session) -> list[Finding]:
+    """The rules against the people there are, where those are known already: else each person's part does it."""
     from tasks.identities import rules_of
 
-    rules_of(session)
+    rules, graph = rules_of(session), Graph(session)
+    people, timeline = (graph.current(Part(stage)) for stage in ("association", "timeline"))
+    if people is not None and timeline is not None:
+        start, stop, step, _ = timeline.note["frames"]
+        check_rules(people.note["people"], np.arange(start, stop, step), rules)
     return []
 
 

@@ -5,6 +5,7 @@ Ids are stable: a correction moves frames between ids or removes an id, and neve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -47,7 +48,7 @@ def apply_rules(tracks: Tracks, rules: IdentityRules) -> Tracks:
     Raises:
         InputError: if a rule names an id that is not there, or frames outside the session.
     """
-    _check(tracks, rules)
+    check_rules([int(i) for i in tracks.person_ids], tracks.frames, rules)
     index = {int(i): k for k, i in enumerate(tracks.person_ids)}
     arrays = {f: np.array(getattr(tracks, f)) for f in Tracks.FIELDS[2:]}
     present, confidence = tracks.present.copy(), np.asarray(tracks.confidence).sum(-1)
@@ -71,8 +72,13 @@ def apply_rules(tracks: Tracks, rules: IdentityRules) -> Tracks:
     return Tracks(tracks.frames, tracks.person_ids[keep], *(arrays[f][:, keep] for f in Tracks.FIELDS[2:]))
 
 
-def _check(tracks: Tracks, rules: IdentityRules) -> None:
-    known = {int(i) for i in tracks.person_ids}
+def check_rules(people: Sequence[int], frames: np.ndarray, rules: IdentityRules) -> None:
+    """Rules against the ids that were found and the session's frame numbers (F,), ascending.
+
+    Raises:
+        InputError: as ``apply_rules``.
+    """
+    known = set(people)
     used = {
         "swap": [i for s in rules.swaps for i in s.people],
         "merge": [i for kept, absorbed in rules.merges for i in (kept, *absorbed)],
@@ -82,10 +88,8 @@ def _check(tracks: Tracks, rules: IdentityRules) -> None:
     for rule, ids in used.items():
         for i in ids:
             if i not in known:
-                people = ", ".join(map(str, sorted(known))) or "nobody"
-                raise InputError(
-                    f"{rules.where}: {rule}", f"there is no person {i} (found: {people})", "Correct the id"
-                )
+                found = ", ".join(map(str, sorted(known))) or "nobody"
+                raise InputError(f"{rules.where}: {rule}", f"there is no person {i} (found: {found})", "Correct the id")
     absorbed = [i for _, others in rules.merges for i in others]
     if len(set(absorbed)) < len(absorbed) or {kept for kept, _ in rules.merges} & set(absorbed):
         raise InputError(
@@ -95,10 +99,10 @@ def _check(tracks: Tracks, rules: IdentityRules) -> None:
     if both:
         raise InputError(f"{rules.where}: drop", f"person {min(both)} is merged and dropped", "Do one of the two")
     for swap in rules.swaps:
-        if len(tracks.frames) and not tracks.frames[0] <= swap.first <= tracks.frames[-1]:
+        if len(frames) and not frames[0] <= swap.first <= frames[-1]:
             raise InputError(
                 f"{rules.where}: swap",
-                f"frame {swap.first} is outside the session ({tracks.frames[0]} to {tracks.frames[-1]})",
+                f"frame {swap.first} is outside the session ({frames[0]} to {frames[-1]})",
                 "Give the first frame of the exchange",
             )
 
