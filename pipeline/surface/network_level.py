@@ -1,0 +1,88 @@
+"""A surface network as a level function: encoded once a frame, then asked at points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nets.deepmulticap.decoders import Fused
+from nets.deepmulticap.inputs import SurfaceInputs
+from nets.deepmulticap.lookups import Located
+from nets.deepmulticap.network import Features, SurfaceNetwork
+from pipeline.errors import InputError
+from pipeline.surface.level import LevelFunction
+
+CERTAIN = 4.0  # logit; 98 % sure
+
+
+def encode(network: SurfaceNetwork, inputs: SurfaceInputs) -> Features:
+    """Features of one person in one frame. Raises InputError for inputs that hold NaN or do not fit the network."""
+    try:
+        with torch.no_grad():
+            features = network.encode(inputs)
+    except ValueError as error:
+        raise InputError("surface inputs", str(error), "Prepare them for this network, or mark the frame.") from error
+    for level in (features.coarse, features.fine):
+        for name, value in level.items():
+            if not bool(torch.isfinite(value).all()):
+                raise InputError(f"features {name!r}", "hold NaN or infinity", "Check the weights of the network.")
+    return features
+
+
+def network_level(
+    network: SurfaceNetwork,
+    features: Features,
+    seen: Callable[[Tensor], Tensor] | None = None,
+    extra: Callable[[Tensor], Tensor] | None = None,
+    certain: float = CERTAIN,
+) -> LevelFunction:
+    """Logits of the last level where the coarse one is uncertain, of the coarse one elsewhere.
+
+    Points are located and coarse tokens fused once for both levels.
+
+    Args:
+        network: in eval mode, on the device of ``features`` and of the points.
+        features: of one person, from ``encode``.
+        seen: points (N, 3) to (V, N) bool, which views may speak of which points; all that are present if None.
+        extra: points (N, 3) to (N, point_channels), for networks that read numbers of the caller's.
+        certain: the fine level is asked where the coarse logit is smaller than this either way.
+    """
+    if features.inputs.projection.shape[0] != 1:
+        raise InputError("features", "are of several people", "Encode one person at a time.")
+
+    @torch.inference_mode()
+    def values(points: Tensor) -> Tensor:
+        views = None if seen is None else seen(points)[None]
+        numbers = None if extra is None else extra(points)[None]
+        located = network.locate(features, points[None], views, numbers)
+        fused = network.fuse_coarse(features, located)
+        out = network.coarse.decoder.logits(fused)
+        if network.fine is None:
+            return out
+        some = ~(out.abs() >= certain)
+        if bool(some.any()):
+            out[some] = network.fine_logits(features, _located(located, some), _fused(fused, some)).to(out.dtype)
+        return out
+
+    return values
+
+
+def _located(of: Located, some: Tensor) -> Located:
+    """Those of one person's points."""
+    return replace(
+        of,
+        pixels=of.pixels[:, :, some],
+        grid=of.grid[:, :, some],
+        depth=of.depth[:, :, some],
+        canonical=of.canonical[:, some],
+        visible=None if of.visible is None else of.visible[:, some],
+        unseen=None if of.unseen is None else of.unseen[:, some],
+        extra=of.extra[:, some],
+    )
+
+
+def _fused(of: Fused, some: Tensor) -> Fused:
+    return Fused(of.tokens[some], of.point[some], None if of.visible is None else of.visible[some])
