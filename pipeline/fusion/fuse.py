@@ -1,0 +1,166 @@
+"""Meshes of neighbouring frames, carried to one pose, averaged as signed distances (section 4.3, equation 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from pipeline.fusion.distance import SignedDistance
+from pipeline.fusion.options import FusionOptions
+from pipeline.fusion.skinning import Carried, PosedBody, bind
+from pipeline.fusion.sparse_grid import zero_level_set
+from pipeline.fusion.surface import Surface, open_edges
+
+REASONS = ("", "absent", "empty mesh", "invalid body", "far from its body")
+"""Why a frame took no part."""
+
+
+@dataclass(frozen=True)
+class WindowFrame:
+    """One frame of a window, ready to be carried anywhere; made once and used in every window it is in.
+
+    Attributes:
+        surface: the mesh, None where the person is absent.
+        carried: the mesh bound to its body; None where ``reason`` says why not.
+        reason: an index into ``REASONS``.
+    """
+
+    surface: Surface | None
+    carried: Carried | None
+    reason: int
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The mesh of one frame after fusion.
+
+    Attributes:
+        vertices: (V, 3) metres; faces: (T, 3).
+        contributions: (h,) mean share of each frame of the window in the surface, sums to 1; 0 for frames left out.
+        frame_reasons: (h,) indices into ``REASONS``, 0 for frames that took part.
+        valid: False: the frame's own mesh was passed through as it was.
+        reason: why not, words; "" where valid.
+        notes: what else is worth a line in a report: holes that no frame fills, what was mended.
+        open_edges: edges of holes in the result.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    contributions: np.ndarray
+    frame_reasons: np.ndarray
+    valid: bool
+    reason: str
+    notes: tuple[str, ...]
+    open_edges: int
+
+
+def window_frame(surface: Surface | None, body: PosedBody | None, options: FusionOptions) -> WindowFrame:
+    """Bind a frame's mesh to its body, or say why that cannot be."""
+    if surface is None:
+        return WindowFrame(None, None, REASONS.index("absent"))
+    if surface.empty:
+        return WindowFrame(surface, None, REASONS.index("empty mesh"))
+    if body is None or not (np.isfinite(body.vertices).all() and np.isfinite(body.blended).all()):
+        return WindowFrame(surface, None, REASONS.index("invalid body"))
+    carried = bind(surface, body, options)
+    if carried.distance > options.far_m:
+        return WindowFrame(surface, None, REASONS.index("far from its body"))
+    return WindowFrame(surface, carried, 0)
+
+
+def fuse_window(frames: Sequence[WindowFrame], centre: int, options: FusionOptions, threads: int = 0) -> Fused:
+    """Fuse the frames of a window into the pose of ``frames[centre]``.
+
+    Frames with a reason are left out and the mean is over the others, as at the ends of a run. A centre with a reason
+    has no pose to fuse in: its own mesh comes back, not valid.
+
+    Args:
+        frames: the window in order of time; fewer than ``options.window`` at the ends of a run.
+        centre: which of them is wanted.
+        threads: of the distance queries; 0: as many as there are cores.
+    """
+    reasons = np.array([f.reason for f in frames], np.int8)
+    own = frames[centre].surface
+    if reasons[centre]:
+        return _passed_through(own, reasons, centre, REASONS[reasons[centre]])
+    took_part = np.flatnonzero(reasons == 0)
+    target = frames[centre].carried.body
+    origin = target.vertices.mean(0)
+    carried = [_carry(frames[k].carried, target, k == centre, options) for k in took_part]
+    box = np.stack([(v.min(0), v.max(0)) for v, _ in carried])
+    # Whole voxels, so that single precision below costs nothing and grids of neighbouring frames agree.
+    origin = np.round(origin / options.voxel_m) * options.voxel_m
+    fields = [
+        SignedDistance(v - origin, s.faces, trust, s.border, s.oriented, threads)
+        for (v, trust), s in zip(carried, (frames[k].surface for k in took_part), strict=True)
+    ]
+    mean = partial(_field, fields, options)
+    vertices, faces = zero_level_set(mean, box[:, 0].min(0) - origin, box[:, 1].max(0) - origin, options.voxel_m)
+    if not len(faces):
+        return _passed_through(own, reasons, centre, "the mean of the window has no surface")
+    contributions = np.zeros(len(frames))
+    contributions[took_part] = _shares(fields, options, vertices)
+    gaps = open_edges(faces)
+    notes = [*own.notes, *(["holes that no frame fills"] if gaps else [])]
+    return Fused(vertices + origin, faces, contributions, reasons, True, "", tuple(notes), gaps)
+
+
+def _carry(carried: Carried, target: PosedBody, own: bool, options: FusionOptions) -> tuple[np.ndarray, np.ndarray]:
+    """A mesh in the target's pose (V, 3) and how far each vertex is to be trusted (V,)."""
+    surface = carried.surface
+    vertices = surface.vertices if own else carried.carry(target)
+    if not options.weighted:
+        return vertices, np.ones(len(vertices))
+    trust = np.maximum(surface.seen, 0.02)  # a guess still beats a hole
+    if not own:
+        trust = trust * np.maximum(np.exp(-((carried.spread(target) / options.spread_m) ** 2)), 1e-3)
+    return vertices, trust
+
+
+def _weighted(
+    fields: Sequence[SignedDistance], options: FusionOptions, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and weights (h, N) at points (N, 3)."""
+    distances, trust = (np.stack(x) for x in zip(*(f(points) for f in fields), strict=True))
+    if options.weighted and len(fields) > 2:
+        # Frames that are close together keep at least 0.98 of their weight: not worth the sorting.
+        apart = np.flatnonzero(np.ptp(distances, 0) > 0.1 * options.agreement_m)
+        away = distances[:, apart] - _median(distances[:, apart], trust[:, apart])
+        trust[:, apart] /= (1 + (away / options.agreement_m) ** 2) ** 2
+    return distances, trust
+
+
+def _median(distances: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """(N,) median of distances (h, N) weighted by trust."""
+    order = np.argsort(distances, 0)
+    ordered = np.take_along_axis(distances, order, 0)
+    sums = np.cumsum(np.take_along_axis(trust, order, 0), 0)
+    middle = (sums >= 0.5 * sums[-1:]).argmax(0)
+    return np.take_along_axis(ordered, middle[None], 0)[0]
+
+
+def _field(fields: Sequence[SignedDistance], options: FusionOptions, points: np.ndarray):
+    """The fused distance and its bounds, as ``sparse_grid.Field`` wants them."""
+    distances, weights = _weighted(fields, options, points)
+    total = weights.sum(0)
+    known = total > 0
+    mean = np.where(known, (weights * distances).sum(0) / np.where(known, total, 1), np.nan)
+    return mean, distances.min(0), distances.max(0)
+
+
+def _shares(fields: Sequence[SignedDistance], options: FusionOptions, vertices: np.ndarray) -> np.ndarray:
+    """(h,) mean weight of each frame at the fused surface, at a few thousand of its vertices."""
+    sample = vertices[:: max(1, len(vertices) // 4000)]
+    weights = _weighted(fields, options, sample)[1]
+    return (weights / np.maximum(weights.sum(0), 1e-12)).mean(1)
+
+
+def _passed_through(own: Surface | None, reasons: np.ndarray, centre: int, reason: str) -> Fused:
+    vertices, faces = (np.zeros((0, 3)), np.zeros((0, 3), np.int64)) if own is None else (own.vertices, own.faces)
+    contributions = np.zeros(len(reasons))
+    contributions[centre] = 1.0 if len(faces) else 0.0
+    notes = () if own is None else own.notes
+    return Fused(vertices, faces, contributions, reasons, False, reason, notes, open_edges(faces))

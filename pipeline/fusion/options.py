@@ -1,0 +1,54 @@
+"""Options of temporal fusion, with units and where their defaults come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pipeline.errors import InputError
+
+KERNELS = ("plain", "squared")
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """How the meshes of a window become one.
+
+    Attributes:
+        window: frames that are averaged, odd (the paper's h; 1 only re-meshes).
+        voxel_m: metres between the points at which signed distances are taken.
+        kernel: ``plain``: exp(-d / sigma_m), ``squared``: exp(-d² / 2 sigma_m²), d the distance to a body vertex
+            (equation 8 prints the plain norm over σ²: its σ² is ``sigma_m`` here).
+        sigma_m: metres.
+        neighbours: body vertices that a vertex of the mesh is carried by.
+        weighted: weights by visibility, agreement and how sure the skinning is; else the plain mean of equation 10.
+        spread_m: weighted: where the body vertices that carry a point disagree by this much about where it goes
+            (armpits, limbs in contact, loose cloth), its frame counts e⁻¹ as much.
+        agreement_m: weighted: a frame this far from the median of the window counts a quarter as much.
+        far_m: a mesh whose vertices are farther than this from the body (median) is not its body's mesh.
+    """
+
+    window: int = 3
+    voxel_m: float = 0.003
+    kernel: str = "squared"
+    sigma_m: float = 0.01
+    neighbours: int = 6
+    weighted: bool = True
+    spread_m: float = 0.006
+    agreement_m: float = 0.02
+    far_m: float = 0.15
+
+    def __post_init__(self) -> None:
+        where = "fusion"
+        if self.window < 1 or self.window % 2 == 0:
+            raise InputError(f"{where}.window", f"{self.window} is not an odd number of frames", "Give 1, 3, 5 ...")
+        if self.kernel not in KERNELS:
+            raise InputError(f"{where}.kernel", f"{self.kernel!r} is unknown", f"Give one of {', '.join(KERNELS)}")
+        for name in ("voxel_m", "sigma_m", "spread_m", "agreement_m", "far_m"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{where}.{name}", f"{getattr(self, name)} is not positive", "Give metres above zero")
+        if self.neighbours < 1:
+            raise InputError(f"{where}.neighbours", f"{self.neighbours} is below 1", "Give 1 or more body vertices")
+
+    def as_in_the_paper(self) -> FusionOptions:
+        """The plain mean of equation 10."""
+        return replace(self, weighted=False)

@@ -1,0 +1,165 @@
+"""Carrying a reconstructed mesh from one body pose to another (section 4.3, equations 7 to 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from pipeline.fusion.options import FusionOptions
+from pipeline.fusion.surface import Surface, vertex_normals
+
+if TYPE_CHECKING:
+    from nets.body import BodyModel
+    from pipeline.body.parameters import BodyTrack
+
+
+@dataclass(frozen=True)
+class PosedBody:
+    """A body in one frame: what carries a mesh.
+
+    Attributes:
+        vertices: (B, 3) posed vertices, metres.
+        faces: (T, 3).
+        blended: (B, 3, 4) each vertex's blended bone transform, posed from rest.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    blended: np.ndarray
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        return cKDTree(self.vertices)
+
+    @cached_property
+    def normals(self) -> np.ndarray:
+        return vertex_normals(self.vertices, self.faces)
+
+    @cached_property
+    def rest(self) -> np.ndarray:
+        """(B, 3) vertices in the rest pose, with this frame's blend shapes: the body inversely skinned."""
+        return inverse_skin(self.blended, self.vertices)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A mesh bound to the body of its own frame; ``carry`` takes it to another.
+
+    Attributes:
+        surface: the mesh.
+        body: the body of the same frame.
+        weights: (V, B) sparse, rows sum to 1: how much each body vertex carries (ω of equation 7).
+        distance: metres from the mesh to the body, median over vertices.
+    """
+
+    surface: Surface
+    body: PosedBody
+    weights: sparse.csr_matrix
+    distance: float
+
+    @cached_property
+    def blended(self) -> np.ndarray:
+        """(V, 3, 4) transforms of the mesh's vertices, posed from rest."""
+        return (self.weights @ self.body.blended.reshape(-1, 12)).reshape(-1, 3, 4)
+
+    @cached_property
+    def at_rest(self) -> np.ndarray:
+        """(V, 3) the mesh in the rest pose: W⁻¹ of equation 9."""
+        return inverse_skin(self.blended, self.surface.vertices)
+
+    def carry(self, target: PosedBody) -> np.ndarray:
+        """(V, 3) the mesh in the target's pose (equation 9).
+
+        What blend shapes change between the two frames is added at rest, blended with the same weights.
+        """
+        rest = self.at_rest + self.weights @ (target.rest - self.body.rest)
+        blended = (self.weights @ target.blended.reshape(-1, 12)).reshape(-1, 3, 4)
+        return _apply(blended, rest)
+
+    def spread(self, target: PosedBody) -> np.ndarray:
+        """(V,) metres: how far the body vertices that carry a vertex are apart about where it goes.
+
+        Each of them alone would move it as the piece of body around itself; the figure is the weighted standard
+        deviation of those places. Large where neighbours move apart: armpits, limbs in contact, cloth between legs.
+        """
+        own, to = self.body.blended, target.blended
+        linear = to[:, :, :3] @ np.linalg.inv(own[:, :, :3])
+        shift = target.vertices - (linear @ self.body.vertices[..., None])[..., 0]
+        # Moves about the mesh's own middle, less the mean move, keep the squares below from cancelling.
+        rows = np.repeat(np.arange(len(self.surface.vertices)), np.diff(self.weights.indptr))
+        points = self.surface.vertices[rows]
+        places = (linear[self.weights.indices] @ points[..., None])[..., 0] + shift[self.weights.indices]
+        sums = sparse.csr_matrix(
+            (self.weights.data, np.arange(len(rows)), self.weights.indptr), (len(self.surface.vertices), len(rows))
+        )
+        apart = places - (sums @ places)[rows]
+        return np.sqrt(sums @ (apart**2).sum(1))
+
+
+def bind(surface: Surface, body: PosedBody, options: FusionOptions) -> Carried:
+    """Weights of the nearest body vertices (equations 7 and 8).
+
+    With ``options.weighted``, body vertices that face away from the surface's own normal do not carry it where others
+    do: skin of the arm that touches the chest moves with the arm.
+    """
+    count = min(len(body.vertices), options.neighbours * (2 if options.weighted else 1))
+    distance, index = body.tree.query(surface.vertices, k=count)
+    distance, index = distance.reshape(-1, count), index.reshape(-1, count)
+    # Distances beyond the nearest: the ratio of weights is the same, and far from the body they do not all vanish.
+    if options.kernel == "plain":
+        weight = np.exp(-(distance - distance[:, :1]) / options.sigma_m)
+    else:
+        weight = np.exp(-(distance**2 - distance[:, :1] ** 2) / (2 * options.sigma_m**2))
+    if options.weighted:
+        facing = np.einsum("vki,vi->vk", body.normals[index], vertex_normals(surface.vertices, surface.faces))
+        weight *= np.clip(0.5 + facing, 1e-3, 1)
+    weight /= weight.sum(1, keepdims=True)
+    starts = np.arange(0, weight.size + 1, count)
+    shape = (len(surface.vertices), len(body.vertices))
+    weights = sparse.csr_matrix((weight.ravel(), index.ravel(), starts), shape)
+    return Carried(surface, body, weights, float(np.median(distance[:, 0])) if len(distance) else 0.0)
+
+
+def posed_bodies(model: BodyModel, track: BodyTrack, rows: np.ndarray) -> list[PosedBody | None]:
+    """Bodies of a track's rows; None where the track is not valid."""
+    import torch
+
+    rows = np.asarray(rows, np.int64)
+    good = rows[track.valid[rows]]
+    names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
+    given = {n: torch.as_tensor(np.asarray(getattr(track, n))[good]).to(model.template) for n in names}
+    given["betas"] = torch.as_tensor(track.betas[None]).to(model.template)
+    bodies = {}
+    with torch.no_grad():
+        for k, row in enumerate(good):
+            one = {n: v if n == "betas" else v[k : k + 1] for n, v in given.items()}
+            bodies[int(row)] = posed_body(model, one)
+    return [bodies.get(int(row)) for row in rows]
+
+
+def posed_body(model: BodyModel, parameters: dict) -> PosedBody:
+    """One body (leading axis 1) from the parameters that ``nets.body.BodyModel`` takes."""
+    import torch
+
+    with torch.no_grad():
+        posed = model.pose(**parameters)
+        offsets = posed.positions - (posed.rotations @ posed.rest[..., None]).squeeze(-1)
+        transforms = torch.cat([posed.rotations, offsets[..., None]], -1)[0].double().numpy()
+        vertices = model(**parameters).vertices[0].double().numpy()
+    blended = model.weights.double().numpy() @ transforms.reshape(-1, 12)
+    return PosedBody(vertices, model.faces.numpy(), blended.reshape(-1, 3, 4))
+
+
+def inverse_skin(blended: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points (N, 3) taken back by transforms (N, 3, 4)."""
+    moved = points - blended[:, :, 3]
+    return np.linalg.solve(blended[:, :, :3], moved[..., None])[..., 0]
+
+
+def _apply(blended: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return np.einsum("nij,nj->ni", blended[:, :, :3], points) + blended[:, :, 3]

@@ -1,0 +1,88 @@
+"""A walking person with known skin: nothing lost without noise, noise averaged out, wrinkles kept."""
+
+import numpy as np
+import pytest
+
+from pipeline.fusion.fuse import fuse_window, window_frame
+from pipeline.fusion.options import FusionOptions
+from pipeline.fusion.skinning import bind
+from pipeline.fusion.surface import prepare, vertex_normals
+from tests.pipeline.fusion_person import along_normals, distances, noise, sample, walker, wrinkles
+
+VOXEL = 0.008
+SIGMA, LENGTH = 0.005, 0.03
+
+
+def fused(person, meshes, centre, weighted):
+    options = FusionOptions(voxel_m=VOXEL, weighted=weighted)
+    window = range(centre - 1, centre + 2)
+    frames = [window_frame(prepare(meshes[k], person.faces), person.bodies[k], options) for k in window]
+    return fuse_window(frames, 1, options)
+
+
+def off_skin(person, frame, vertices, faces, points):
+    skin = person.skin(frame)
+    return along_normals(skin[points], vertex_normals(skin, person.faces)[points], vertices, faces)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_without_noise_the_skin_comes_back(weighted):
+    person = walker()
+    meshes = {k: person.skin(k) for k in range(3)}
+    out = fused(person, meshes, 1, weighted)
+    assert out.valid and out.open_edges == 0
+    assert np.percentile(distances(out.vertices, meshes[1], person.faces), 95) < 0.001
+    points = sample(person, 4000, np.random.default_rng(0))
+    away = distances(meshes[1][points], out.vertices, out.faces)
+    assert np.percentile(away, 90) < 0.001  # 95 at voxels of 3 mm: fingers and lips are thinner than these
+
+
+def test_noise_is_averaged_out_and_flicker_falls():
+    person = walker()
+    rng = np.random.default_rng(1)
+    meshes = {k: person.skin(k, noise(person.rest, rng, SIGMA, LENGTH)) for k in range(5)}
+    points = sample(person, 4000, rng)
+    out = {k: fused(person, meshes, k, True) for k in (1, 2, 3)}
+    before = np.stack([off_skin(person, k, meshes[k], person.faces, points) for k in (1, 2, 3)])
+    after = np.stack([off_skin(person, k, out[k].vertices, out[k].faces, points) for k in (1, 2, 3)])
+    good = np.isfinite(before).all(0) & np.isfinite(after).all(0)
+    assert good.mean() > 0.95
+    before, after = before[:, good], after[:, good]
+    assert np.sqrt((after**2).mean()) < 0.65 * np.sqrt((before**2).mean())
+    flicker = [np.sqrt(((e[0] - 2 * e[1] + e[2]) ** 2).mean()) for e in (before, after)]
+    assert flicker[1] < 0.5 * flicker[0]
+
+
+def test_wrinkles_that_move_with_the_body_stay():
+    person = walker()
+    shape = wrinkles(person.rest)
+    meshes = {k: person.skin(k, shape) for k in range(3)}
+    out = fused(person, meshes, 1, True)
+    points = sample(person, 4000, np.random.default_rng(0))
+    before = off_skin(person, 1, meshes[1], person.faces, points)
+    after = off_skin(person, 1, out.vertices, out.faces, points)
+    good = np.isfinite(before) & np.isfinite(after)
+    amplitude = [(e[good] * shape[points][good]).sum() for e in (before, after)]
+    assert good.mean() > 0.9 and amplitude[1] > 0.9 * amplitude[0]
+
+
+def test_where_limbs_are_close_skin_is_carried_by_its_own_limb():
+    """The largest warping error, between fingers and in armpits, falls with normals taken into account."""
+    person = walker()
+    worst = {}
+    for weighted in (True, False):
+        carried = bind(prepare(person.skin(0), person.faces), person.bodies[0], FusionOptions(weighted=weighted))
+        off = np.linalg.norm(carried.carry(person.bodies[2]) - person.skin(2), axis=1)
+        assert np.percentile(off, 95) < 0.0006
+        worst[weighted] = np.sort(off)[-100:].mean()
+    assert worst[True] < 0.7 * worst[False]
+
+
+def test_spread_tells_where_the_warp_is_not_to_be_trusted():
+    person = walker()
+    options = FusionOptions(weighted=False)
+    carried = bind(prepare(person.skin(0), person.faces), person.bodies[0], options)
+    off = np.linalg.norm(carried.carry(person.bodies[2]) - person.skin(2), axis=1)
+    spread = carried.spread(person.bodies[2])
+    worst = np.argsort(off)[-100:]
+    assert np.median(spread[worst]) > 10 * np.median(spread)
