@@ -143,6 +143,9 @@ def _logged(path: Path) -> Iterator[None]:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
             yield
+        except InputError as error:  # theirs to mend: where it was noticed in the program is no help
+            print(f"error: {error}", file=sys.stderr)
+            raise
         except BaseException:
             traceback.print_exc()
             raise

@@ -147,7 +147,7 @@ def _camera_flags(cameras: Sequence[CameraFigures], frames: int, limits: Limits)
         if camera.frames_missing and camera.frames_missing > limits.missing_share * frames:
             yield Flag(
                 "warning", camera.camera, f"{name} has no image for {camera.frames_missing} of {frames} frames.",
-                "See whether its video ends early or drops frames.",
+                "See whether its video ends early, drops frames or is damaged; the log of stage frames says which.",
             )  # fmt: skip
         if camera.seen_share is not None and camera.seen_share < limits.seen_share:
             yield Flag(
