@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from pipeline.keypoints.detections import Detections
 
@@ -18,9 +20,8 @@ PLAUSIBLE = 0.25
 def on_session_clock(detections: Detections, fps: float) -> Detections:
     """Keypoints moved along their motion from when the image was taken to the instant of the frame.
 
-    The motion of an instance is the difference between its neighbours in time, which its ``tracks`` number tells.
-    Instances without one, and part candidates, stay where they are: at a fifth of a frame's time that is a fifth of
-    the motion in a frame.
+    The motion of an instance is the difference between its neighbours in time, which its ``tracks`` number tells, or
+    else what lies nearest in the frame before. Part candidates belong to nobody and stay where they are.
 
     Args:
         detections: of one camera, with ``time_error_s``.
@@ -36,12 +37,37 @@ def on_session_clock(detections: Detections, fps: float) -> Detections:
     numbers = detections.frames[row_frame]
     keypoints = detections.keypoints.astype(np.float64)
     velocity = np.full_like(keypoints, np.nan)  # pixels a frame number
-    for track in np.unique(detections.tracks[detections.tracks >= 0]):
-        rows = np.flatnonzero(detections.tracks == track)
+    tracks = _linked(detections)
+    for track in np.unique(tracks):
+        rows = np.flatnonzero(tracks == track)
         rows = rows[np.argsort(numbers[rows], kind="stable")]
         velocity[rows] = _velocity(keypoints[rows], numbers[rows])
     moved = keypoints - np.nan_to_num(velocity) * late[row_frame][:, None, None]
     return replace(detections, keypoints=moved.astype(np.float32))
+
+
+def _linked(detections: Detections) -> np.ndarray:
+    """(N,) track numbers; instances without one are linked to the nearest of the frame before."""
+    tracks = detections.tracks.astype(np.int64)
+    fresh = int(tracks.max(initial=-1)) + 1
+    before = np.zeros(0, np.int64)
+    for f in range(len(detections.frames)):
+        rows = np.arange(len(tracks))[detections.instances(f)]
+        rows = rows[detections.tracks[rows] < 0]
+        points = detections.keypoints
+        with np.errstate(invalid="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # two people without a joint in common have no distance
+            gaps = np.nanmedian(np.linalg.norm(points[rows, None] - points[None, before], axis=-1), axis=-1)
+            extent = np.nanmax(np.nanmax(points[rows], 1) - np.nanmin(points[rows], 1), axis=-1, initial=0)
+        gaps = np.nan_to_num(gaps, nan=np.inf) / np.maximum(extent, 1e-6)[:, None]
+        for a, b in zip(*linear_sum_assignment(np.minimum(gaps, 1e3)), strict=True):
+            if gaps[a, b] <= PLAUSIBLE:
+                tracks[rows[a]] = tracks[before[b]]
+        new = rows[tracks[rows] < 0]
+        tracks[new] = fresh + np.arange(len(new))
+        fresh += len(new)
+        before = rows
+    return tracks
 
 
 def _velocity(points: np.ndarray, numbers: np.ndarray) -> np.ndarray:
