@@ -1,4 +1,4 @@
-"""Options of temporal fusion, with units and where their defaults come from."""
+"""Options of temporal fusion, with units. Kernel, sigma and neighbours are not chosen by measurement yet."""
 
 from __future__ import annotations
 
