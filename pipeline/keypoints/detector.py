@@ -103,10 +103,10 @@ class InstanceList:
         )
 
 
-def without_flashes(detections: Detections, least: int = 3) -> Detections:
+def without_flashes(detections: Detections, least: int = 5) -> Detections:
     """Without tracks that were seen in fewer than ``least`` frames and were gone before the last one.
 
-    People stay; what a network takes for one in a frame or two does not. For detectors that give no candidates.
+    People stay; what a network takes for one in a few frames does not. For detectors that give no candidates.
     """
     count = len(detections.frames)
     frame = np.repeat(np.arange(count), np.diff(detections.offsets))

@@ -41,7 +41,7 @@ _MIN_CLOSE_SCORE = 0.3
 _NEW = 3  # frames in which a track may turn out to be two people
 _SURE_POSE = 0.8  # landmark network's score of both of them then
 _MIN_CLEAR_JOINTS = 8  # of 15 limb joints, for a new person beside others
-_MIN_CLEAR_JOINTS_ALONE = 5  # who may be cut off by the border of the image
+_MIN_CLEAR_JOINTS_ALONE = 4  # who may be cut off by the border of the image
 
 
 @dataclass(frozen=True)
@@ -344,16 +344,17 @@ class PersonTracker:
         clear = (joint_confidence(rest)[LIMB_JOINTS] > 0.5).sum() >= _MIN_CLEAR_JOINTS
         return track.age < _NEW and sure and bool(clear) and unlabelled_similarity(front, rest) < 0.3
 
-    def _stands_alone(self, pose: Pose, parted: dict[int, Pose]) -> bool:
+    def _stands_alone(self, pose: Pose, parted: dict[int, Pose], support: float) -> bool:
         """Enough of the person is seen, and it is not a part of somebody who is known.
 
-        Beside others more is asked for: parts of them make people too.
+        Beside others more is asked for, as parts of them make people too, unless the detector is sure.
         """
         clear = (joint_confidence(pose)[LIMB_JOINTS] > 0.5).sum()
         beside = bool(pose.covers) or any(may_hide(pose, t.pose) for t in self._found())
+        asked = _MIN_CLEAR_JOINTS if beside and support < _FULL_SUPPORT else _MIN_CLEAR_JOINTS_ALONE
         others = [parted.get(t.number, t.pose) for t in self._found()]
         alike = max((unlabelled_similarity(pose, other) for other in others), default=0.0)
-        return clear >= (_MIN_CLEAR_JOINTS if beside else _MIN_CLEAR_JOINTS_ALONE) and pose.seen > 0.4 and alike < 0.3
+        return clear >= asked and pose.seen > 0.4 and alike < 0.3
 
     def _search(self, image: np.ndarray, windows: Sequence[Region], min_score: float, hidden: bool = False) -> None:
         """Start tracks for people the detector finds; with ``hidden`` those found already are painted over."""
@@ -388,7 +389,7 @@ class PersonTracker:
         target = pose.next_region
         window = Region(target.centre, target.side * 1.2, target.angle)
         people = self._detect.run(image, window, 0.05, covers)
-        near = [float(s) for i, s in enumerate(people.scores) if _same_region(people.region(i), target)]
+        near = [float(s) for i, s in enumerate(people.scores) if _same_region(people.region(i), target, 1.7)]
         return max(near, default=0.0)
 
     def _start(self, image: np.ndarray, region: Region, covers: Sequence[Cover]) -> None:
@@ -422,10 +423,12 @@ class PersonTracker:
         if not self._is_person(pose):
             return nobody
         settled, parted = self._beside_others(image, pose)
-        if settled is None or not self._stands_alone(settled, parted):
+        if settled is None:
             return nobody
         support = self._evidence(image, settled, covers)
-        return (settled, support, parted) if support >= _MIN_NEW_SUPPORT else nobody
+        if support < _MIN_NEW_SUPPORT or not self._stands_alone(settled, parted, support):
+            return nobody
+        return settled, support, parted
 
 
 def _overlapping(tracks: Sequence[Track], poses: dict[int, Pose]) -> list[list[Track]]:
@@ -442,8 +445,8 @@ def _swaps(order: Sequence[Track], first: int) -> list[list[Track]]:
     return [[*order[:i], order[i + 1], order[i], *order[i + 2 :]] for i in range(first - 1)]
 
 
-def _same_region(a: Region, b: Region) -> bool:
+def _same_region(a: Region, b: Region, slack: float = 1.0) -> bool:
     """Would the landmark network see the same person in both?"""
-    near = np.hypot(*(a.centre - b.centre)) < 0.12 * min(a.side, b.side)
+    near = np.hypot(*(a.centre - b.centre)) < 0.12 * slack * min(a.side, b.side)
     turn = abs((a.angle - b.angle + np.pi) % (2 * np.pi) - np.pi)
-    return bool(near and max(a.side, b.side) < 1.5 * min(a.side, b.side) and turn < 0.8)
+    return bool(near and max(a.side, b.side) < 1.5 * slack * min(a.side, b.side) and turn < 0.8)
