@@ -21,7 +21,7 @@ from tasks.frames import read_image
 from tasks.media import detections_path, source_of
 from tasks.parts import Part
 
-WARM_UP_FRAMES = 8
+WARM_UP_FRAMES = 20
 """Frames before a chunk that only settle the tracking, so that results hardly depend on where chunks begin."""
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.association.tracks import Tracks
 from pipeline.keypoints.detections import Detections
-from pipeline.keypoints.guided import look_again, missing_boxes
+from pipeline.keypoints.guided import expected_people, look_again
 from tasks.execution import Context
 from tasks.frames import read_image
 from tasks.keypoints import camera_detector, put_detections
@@ -20,15 +20,14 @@ def compute(context: Context) -> None:
     found = Detections.from_arrays(artifact.arrays(), artifact.attribute("joint_set"))
     drafted = Tracks.from_arrays(context.input("draft").arrays())
     rows = np.searchsorted(drafted.frames, found.frames)
-    boxes, expected = missing_boxes(rig[name], rig.names.index(name), drafted)
-    boxes, expected = boxes[rows], expected[rows]
-    wanted = np.isfinite(boxes).all(-1).any(-1)
+    expected = expected_people(rig[name], rig.names.index(name), drafted).rows(rows)
+    wanted = expected.missing.any(-1)
     added = 0
     if wanted.any():
         images = context.input("frames")
         pictures = (read_image(images, int(row)) if w else None for row, w in zip(rows, wanted, strict=True))
         detector = camera_detector(context)
-        every, added = look_again(detector, pictures, found, boxes, expected, progress=context.progress)
+        every, added = look_again(detector, pictures, found, expected, progress=context.progress)
         found = replace(every, time_error_s=found.time_error_s)
     put_detections(context, found)
-    print(f"{added} people found by a second look in {int(np.isfinite(boxes).all(-1).sum())} places")
+    print(f"{added} people found by a second look in {int(expected.missing.sum())} places")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from pipeline.association.tracks import Tracks
 from pipeline.cameras import Camera
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import Detector, InstanceList
-from pipeline.skeletons import SKEL19, map_joints
+from pipeline.skeletons import BLAZEPOSE33, SKEL19, map_joints
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,31 @@ class GuidedOptions:
 OPTIONS = GuidedOptions()
 
 
-def missing_boxes(
-    camera: Camera, camera_index: int, tracks: Tracks, options: GuidedOptions = OPTIONS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where people should be whom the camera did not show.
+@dataclass(frozen=True)
+class Expected:
+    """Where one camera should see everybody, over F frames and P people.
 
-    Returns:
-        boxes (F, P, 4) x0 y0 x1 y1 pixels, NaN where nobody is missing; projected joints (F, P, 19, 2) pixels.
+    Attributes:
+        boxes: (F, P, 4) x0 y0 x1 y1 pixels; NaN for who is not in the image.
+        joints: (F, P, 19, 2) pixels, projected.
+        depth: (F, P) metres from the camera, mean of the joints.
+        missing: (F, P) bool: in the image, but the camera did not show them.
     """
+
+    boxes: np.ndarray
+    joints: np.ndarray
+    depth: np.ndarray
+    missing: np.ndarray
+
+    def rows(self, rows: np.ndarray) -> Expected:
+        """The same for some frames."""
+        return Expected(self.boxes[rows], self.joints[rows], self.depth[rows], self.missing[rows])
+
+
+def expected_people(
+    camera: Camera, camera_index: int, tracks: Tracks, options: GuidedOptions = OPTIONS
+) -> Expected:
+    """Where people should be in a camera, and who of them it missed."""
     pixels = camera.project(tracks.joints)
     size = np.array(camera.size)
     with np.errstate(invalid="ignore"):
@@ -54,18 +71,18 @@ def missing_boxes(
         low, high = np.nanmin(np.nan_to_num(pixels, nan=np.inf), -2), np.nanmax(np.nan_to_num(pixels, nan=-np.inf), -2)
         pad = options.margin * (high - low).max(-1, keepdims=True)
         boxes = np.concatenate([low - pad, high + pad], -1)
-        wanted = (tracks.instances[:, :, camera_index] < 0) & (inside >= options.min_inside)
-        wanted &= (high - low).max(-1) >= options.min_height_px
+        seen = (inside >= options.min_inside) & ((high - low).max(-1) >= options.min_height_px)
+        depth = camera.to_camera(tracks.joints)[..., 2].mean(-1)
     limits = np.concatenate([size, size]) - 1
-    return np.where(wanted[..., None], np.clip(boxes, 0, limits), np.nan), pixels
+    boxes = np.where(seen[..., None], np.clip(boxes, 0, limits), np.nan)
+    return Expected(boxes, pixels, depth, seen & (tracks.instances[:, :, camera_index] < 0))
 
 
 def look_again(
     detector: Detector,
     images: Iterable[np.ndarray | None],
     found: Detections,
-    boxes: np.ndarray,
-    expected: np.ndarray,
+    expected: Expected,
     options: GuidedOptions = OPTIONS,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[Detections, int]:
@@ -74,7 +91,7 @@ def look_again(
     Args:
         images: one a frame of ``found``, RGB or None; only looked at where somebody is missing.
         found: the first look; its instances stay as they are.
-        boxes, expected: of those frames, from ``missing_boxes``.
+        expected: of those frames, from ``expected_people``.
 
     Returns:
         all instances, and how many were added. A new instance has to lie where its person is expected and must not be
@@ -87,19 +104,35 @@ def look_again(
         rows = found.instances(f)
         for i in range(rows.start, rows.stop):
             _copy(out, found, i)
-        people = np.flatnonzero(np.isfinite(boxes[f]).all(-1))
-        if image is not None and len(people):
-            seen = detector.in_crops(image, boxes[f, people])
+        if image is not None and expected.missing[f].any():
             known = list(found.keypoints[rows])
-            for i in range(len(seen.keypoints)):
-                person = people[seen.tracks[i]]
-                if _is_expected(seen, i, expected[f, person], options) and not _is_known(seen, i, known, options):
+            for seen, i in _second_look(detector, image, expected, f, options):
+                if not _is_known(seen, i, known, options):
                     _copy(out, seen, i, track=-1)
                     known.append(seen.keypoints[i])
                     added += 1
         if progress:
             progress((f + 1) / len(found.frames))
     return out.finish(), added
+
+
+def _second_look(
+    detector: Detector, image: np.ndarray, expected: Expected, f: int, options: GuidedOptions
+) -> Iterator[tuple[Detections, int]]:
+    """Instances found where missing people are expected.
+
+    The detector is told of everybody, nearest first: who stands in front is part of what hides the one behind.
+    """
+    people = np.flatnonzero(np.isfinite(expected.boxes[f]).all(-1))
+    people = people[np.argsort(expected.depth[f, people])]
+    joints = expected.joints[f, people]
+    known = np.isfinite(joints).all(-1).astype(float)
+    points, _ = map_joints(joints, known, SKEL19, BLAZEPOSE33)  # the set that every detector takes its hints in
+    seen = detector.in_crops(image, expected.boxes[f, people], points)
+    for i in range(len(seen.keypoints)):
+        person = people[seen.tracks[i]]
+        if expected.missing[f, person] and _is_expected(seen, i, expected.joints[f, person], options):
+            yield seen, i
 
 
 def _copy(out: InstanceList, source: Detections, i: int, track: int | None = None) -> None:

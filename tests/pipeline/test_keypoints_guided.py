@@ -7,7 +7,8 @@ from data.synthetic.walkers import detect, ring_rig, walk
 from pipeline.association.graph import associate
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import InstanceList
-from pipeline.keypoints.guided import look_again, missing_boxes
+from pipeline.keypoints.guided import expected_people, look_again
+from pipeline.skeletons import BLAZEPOSE33, SKEL19
 
 FRAMES = 20
 
@@ -20,7 +21,7 @@ class Knowing:
     def __init__(self, truth, error=0.0):
         self.truth, self.error, self.frame = truth, error, 0
 
-    def in_crops(self, image, boxes):
+    def in_crops(self, image, boxes, keypoints=None):
         out = InstanceList("skel19", 19)
         out.start_frame(0)
         frame = int(image[0, 0, 0])
@@ -63,8 +64,9 @@ def pictures():
 
 def test_boxes_stand_where_a_camera_missed_somebody(scene):
     rig, _, truth, tracks = scene
-    boxes, _ = missing_boxes(rig.cameras[2], 2, tracks)
-    missing = np.isfinite(boxes).all(-1)
+    expected = expected_people(rig.cameras[2], 2, tracks)
+    boxes, missing = expected.boxes, expected.missing
+    assert np.isfinite(boxes[missing]).all()
     assert missing.sum(1)[5:10].tolist() == [1] * 5
     for f in range(5, 10):
         box = boxes[f, np.flatnonzero(missing[f])[0]]
@@ -74,8 +76,8 @@ def test_boxes_stand_where_a_camera_missed_somebody(scene):
 
 def test_who_is_found_where_expected_is_added(scene):
     rig, found, truth, tracks = scene
-    boxes, expected = missing_boxes(rig.cameras[2], 2, tracks)
-    every, added = look_again(Knowing(truth), pictures(), found[2], boxes, expected)
+    expected = expected_people(rig.cameras[2], 2, tracks)
+    every, added = look_again(Knowing(truth), pictures(), found[2], expected)
     assert isinstance(every, Detections) and added >= 5
     again = associate(rig, [*found[:2], every, found[3]])
     assert (again.instances[5:10, :, 2] >= 0).all()
@@ -84,14 +86,33 @@ def test_who_is_found_where_expected_is_added(scene):
 
 def test_who_is_found_elsewhere_is_not_believed(scene):
     rig, found, truth, tracks = scene
-    boxes, expected = missing_boxes(rig.cameras[2], 2, tracks)
-    every, added = look_again(Knowing(truth, error=80.0), pictures(), found[2], boxes, expected)
+    expected = expected_people(rig.cameras[2], 2, tracks)
+    every, added = look_again(Knowing(truth, error=80.0), pictures(), found[2], expected)
     assert added == 0 and len(every.keypoints) == len(found[2].keypoints)
+
+
+def test_the_detector_is_told_of_everybody_nearest_first(scene):
+    rig, found, truth, tracks = scene
+    expected = expected_people(rig.cameras[2], 2, tracks)
+    told = []
+
+    class Listening(Knowing):
+        def in_crops(self, image, boxes, keypoints=None):
+            told.append((int(image[0, 0, 0]), keypoints))
+            return super().in_crops(image, boxes)
+
+    look_again(Listening(truth), pictures(), found[2], expected)
+    assert {5, 6, 7, 8, 9} <= {f for f, _ in told}
+    for f, keypoints in told:
+        nearest = np.argmin(expected.depth[f])
+        hip = BLAZEPOSE33.index("left_hip")
+        assert keypoints.shape == (2, 33, 2)
+        assert np.allclose(keypoints[0, hip], expected.joints[f, nearest, SKEL19.index("left_hip")])
 
 
 def test_who_is_there_already_is_not_added_twice(scene):
     rig, found, truth, tracks = scene
-    boxes, expected = missing_boxes(rig.cameras[2], 2, tracks)
-    once, _ = look_again(Knowing(truth), pictures(), found[2], boxes, expected)
-    _, added = look_again(Knowing(truth), pictures(), once, boxes, expected)
+    expected = expected_people(rig.cameras[2], 2, tracks)
+    once, _ = look_again(Knowing(truth), pictures(), found[2], expected)
+    _, added = look_again(Knowing(truth), pictures(), once, expected)
     assert added == 0
