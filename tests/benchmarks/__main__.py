@@ -13,10 +13,13 @@ import platform
 import sys
 from pathlib import Path
 
+from tasks.threads import limit_threads
+
 FOLDER = Path(__file__).resolve().parent
 
 
 def main() -> int:
+    limit_threads()  # rows are of one thread, as parts run; before anything numerical is imported
     found = []
     for path in sorted(FOLDER.glob("bench_*.py")):
         for row in importlib.import_module(f"tests.benchmarks.{path.stem}").rows():
