@@ -23,10 +23,10 @@ import numpy as np
 from data.detections.frame_files import (
     MAX_CAPTURE_BYTES,
     MAX_FRAME_BYTES,
+    NumberedFolder,
     checked_number,
     frame_number,
     json_files,
-    numbered_json,
     read_json,
 )
 from data.detections.people import NO_BOX, Person, numbers_of, person, track_of
@@ -87,22 +87,10 @@ class CocoFile:
         return self._people.get(frame, [])
 
 
-class CocoFolder:
+class CocoFolder(NumberedFolder):
     """One camera's folder with a file a frame. Reads a file when its frame is asked for."""
 
     joint_set = COCO17.name
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._files = numbered_json(path)
-        self.numbers = np.array(list(self._files), np.int64)
-        self.count = int(self.numbers[-1]) + 1
-
-    def where(self, frame: int) -> str:
-        return str(self._files.get(frame, self.path))
-
-    def candidates(self, frames: Sequence[int]) -> None:
-        return None
 
     def people(self, frame: int) -> list[Person]:
         if frame not in self._files:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline.errors import InputError
 
@@ -107,3 +110,18 @@ def read_json(path: Path, max_bytes: int) -> Any:
         message = " ".join(str(error).split())[:120]
         problem = f"is not valid JSON ({message})"
         raise InputError(path, problem, "Detect again: writing may have been cut off") from error
+
+class NumberedFolder:
+    """One camera's folder with a JSON file a frame. A file is read when its frame is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._files = numbered_json(path)
+        self.numbers = np.array(list(self._files), np.int64)
+        self.count = int(self.numbers[-1]) + 1
+
+    def where(self, frame: int) -> str:
+        return str(self._files.get(frame, self.path))
+
+    def candidates(self, frames: Sequence[int]) -> None:
+        return None

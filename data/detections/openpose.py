@@ -6,13 +6,10 @@ number in their names; a number without file is a frame without people.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from data.detections.frame_files import MAX_FRAME_BYTES, numbered_json, read_json
+from data.detections.frame_files import MAX_FRAME_BYTES, NumberedFolder, read_json
 from data.detections.people import Person, numbers_of, person, track_of
 from pipeline.errors import InputError
 from pipeline.skeletons import BODY25
@@ -20,22 +17,10 @@ from pipeline.skeletons import BODY25
 OTHER_SETS = {45: "MPI_15", 48: "MPI_16", 51: "COCO_17", 54: "COCO_18", 57: "BODY_19", 78: "Halpe 26", 405: "BODY_135"}
 
 
-class OpenPoseFolder:
+class OpenPoseFolder(NumberedFolder):
     """One camera's folder. Reads a file when its frame is asked for."""
 
     joint_set = BODY25.name
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._files = numbered_json(path)
-        self.numbers = np.array(list(self._files), np.int64)
-        self.count = int(self.numbers[-1]) + 1
-
-    def where(self, frame: int) -> str:
-        return str(self._files.get(frame, self.path))
-
-    def candidates(self, frames: Sequence[int]) -> None:
-        return None
 
     def people(self, frame: int) -> list[Person]:
         if frame not in self._files:
