@@ -188,6 +188,58 @@ class BodyConfig(Section):
     )
 
 
+class SegmentationConfig(Section):
+    """Each person's own pixels in every view."""
+
+    method: Literal["auto", "masks"] = Field(
+        "auto", description="auto: the detector's person masks and our parsing network, told apart by the projected "
+        "bodies; masks: made elsewhere (masks)."
+    )
+    masks: str | None = Field(
+        None, description="Pattern with {camera} and {frame} of label images (PNG, 0 nobody, else person id + 1), or "
+        "with {person} too for one black and white image a person; for method: masks."
+    )
+
+    @model_validator(mode="after")
+    def _needs(self) -> SegmentationConfig:
+        if (self.method == "masks") != (self.masks is not None):
+            raise ValueError("masks goes with method: masks, and only with it")
+        for field in ("{camera", "{frame"):
+            if self.masks is not None and field not in self.masks:
+                raise ValueError(f"masks must hold {field}}}, got {self.masks!r}")
+        return self
+
+
+class SurfaceConfig(Section):
+    """Surfaces of clothed people, by a network that sees images, masks and bodies."""
+
+    network: str = Field(
+        "open", description="open: our own weights; none: no surfaces; or the path of a DeepMultiCap checkpoint or of "
+        "weights trained with run_pipeline.py train."
+    )
+    resolution: int = Field(512, ge=32, le=1024, description="Voxels along the longest side of a person's box.")
+    device: str = Field("auto", description="auto: a GPU if there is one; cpu; cuda; cuda:0 ...")
+    frames: FramesConfig = Field(
+        FramesConfig(), description="For which of the session's frames surfaces are made, in frame numbers; see "
+        "FramesConfig."
+    )
+
+
+class FusionConfig(Section):
+    """Surfaces of neighbouring frames, carried to one pose by their bodies and averaged."""
+
+    window: int = Field(3, ge=1, description="Frames fused into one, odd; 1: no fusion.")
+    method: Literal["weighted", "paper"] = Field(
+        "weighted", description="weighted: by visibility, agreement and how sure the skinning is; paper: plain mean."
+    )
+
+    @model_validator(mode="after")
+    def _odd(self) -> FusionConfig:
+        if self.window % 2 == 0:
+            raise ValueError(f"window {self.window} is not odd")
+        return self
+
+
 class ExportConfig(Section):
     """What is written under OUTPUT/export."""
 
@@ -232,6 +284,9 @@ class SessionConfig(Section):
     calibration: CalibrationConfig = CalibrationConfig()
     association: AssociationConfig = AssociationConfig()
     body: BodyConfig = BodyConfig()
+    segmentation: SegmentationConfig = SegmentationConfig()
+    surface: SurfaceConfig = SurfaceConfig()
+    fusion: FusionConfig = FusionConfig()
     export: ExportConfig = ExportConfig()
     compute: ComputeConfig = ComputeConfig()
     report: ReportConfig = ReportConfig()
@@ -263,6 +318,10 @@ class Session:
     @property
     def has_images(self) -> bool:
         return self.config.capture.videos is not None or self.config.capture.images is not None
+
+    @property
+    def has_surfaces(self) -> bool:
+        return self.has_images and self.config.surface.network != "none"
 
     @property
     def looks_again(self) -> bool:

@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from tasks.graph import Graph
 from tasks.parts import Selection
 from tasks.run import Outcome, Request, nobody_found, run_session
-from tasks.stages import STAGES, stage_named
+from tasks.stages import CAMERA, CHUNK, PERSON, PERSON_CHUNK, SPAN, STAGES, stage_named
 
 OK, INCOMPLETE, USAGE = 0, 1, 2
 
@@ -115,9 +115,9 @@ def rerun(options: Namespace) -> int:
     """Mark the parts as wanted again and run. What is there stays until it is replaced."""
     session, stage = load_session(options.config), stage_named(options.stage)
     for option, given, scopes in (
-        ("--frames", options.frames, ("chunk",)),
-        ("--camera", options.camera, ("camera", "chunk")),
-        ("--person", options.person, ("person",)),
+        ("--frames", options.frames, (CHUNK, SPAN, PERSON_CHUNK)),
+        ("--camera", options.camera, (CAMERA, CHUNK)),
+        ("--person", options.person, (PERSON, PERSON_CHUNK)),
     ):
         if given is not None and stage.scope not in scopes:
             raise InputError(option, f"stage {stage.name} has no parts by {option[2:]}", "Leave it out")

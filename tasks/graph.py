@@ -11,7 +11,7 @@ from pipeline.cameras import Rig
 from pipeline.config import Session
 from tasks.keys import FileDigests, key_of, settings_of
 from tasks.parts import Part
-from tasks.stages import CAMERA, PERSON, SESSION, STAGES, Stage
+from tasks.stages import CAMERA, PERSON, PERSON_CHUNK, SESSION, SPAN, STAGES, Stage
 
 TASKS_WANTED = 240
 """Chunks are made longer until a session has no more of them than this."""
@@ -62,12 +62,16 @@ class Graph:
         if stage.scope == PERSON:
             people = self.people()
             return None if people is None else [Part(stage.name, person=p) for p in people]
-        cameras = self.cameras()
+        cameras, chunks = self.cameras(), self.chunks()
+        if stage.scope in (SPAN, PERSON_CHUNK):
+            people = (None,) if stage.scope == SPAN else self.people()
+            if chunks is None or people is None:
+                return None
+            return [Part(stage.name, person=p, chunk=k) for p in people for k in chunks]
         if cameras is None:
             return None
         if stage.scope == CAMERA:
             return [Part(stage.name, camera=c) for c in cameras]
-        chunks = self.chunks()
         return None if chunks is None else [Part(stage.name, camera=c, chunk=k) for c in cameras for k in chunks]
 
     def cameras(self) -> tuple[str, ...] | None:

@@ -18,6 +18,7 @@ from types import ModuleType
 from pipeline.errors import InputError
 
 SESSION, CAMERA, CHUNK, PERSON = "session", "camera", "chunk", "person"
+SPAN, PERSON_CHUNK = "span", "person_chunk"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Stage:
     Attributes:
         name: of the stage, its folder in the cache, its module in ``tasks``.
         revision: raised by hand when the same inputs give another result; enters the key.
-        scope: what one part covers: SESSION, CAMERA, CHUNK (camera and chunk) or PERSON.
+        scope: what one part covers: SESSION, CAMERA, CHUNK (camera and chunk), PERSON, SPAN (a chunk of all
+            cameras) or PERSON_CHUNK (person and chunk).
         inputs: stages whose artifacts it reads.
         settings: configuration fields that its result depends on; they enter the key unless at their default.
         schema: of its artifacts.
