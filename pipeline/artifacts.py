@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import resource
 import socket
@@ -47,6 +48,19 @@ SCHEMAS: dict[str, tuple[int, dict[str, tuple[str, int]]]] = {
     "tracks": (1, {"frames": ("i", 1), "person_ids": ("i", 1), "joints": ("f", 4), "confidence": ("f", 3)}),
     "body": (1, {"frames": ("i", 1), "betas": ("f", 1), "body_pose": ("f", 2), "valid": ("b", 1)}),
     "manifest": (1, {"names": ("S", 1), "sizes": ("i", 1)}),
+    "surface": (
+        1,
+        {
+            "frames": ("i", 1),
+            "valid": ("b", 1),
+            "vertices/values": ("u", 2),
+            "vertices/offsets": ("i", 1),
+            "faces/values": ("i", 2),
+            "faces/offsets": ("i", 1),
+            "confidence": ("u", 1),
+            "seen": ("u", 2),
+        },
+    ),
 }
 """Schema name -> (version, datasets that are always there: kind and number of dimensions)."""
 
@@ -259,7 +273,7 @@ class ArtifactWriter:
         self._schema, self._stage, self._seconds = schema, stage, seconds
         self._components = dict(components or {})
         self._digests: dict[str, str] = {}
-        self._streams: list[_Stream] = []
+        self._streams: list[_Stream | _Rows] = []
         self._final = atomic_path(self.path)
         self.note: Any = None
         """Small JSON value for the user block: what planning wants to know without opening the file."""
@@ -307,6 +321,12 @@ class ArtifactWriter:
         stream = _Stream(self, name)
         self._streams.append(stream)
         return stream
+
+    def rows(self, name: str, dtype: np.dtype | type, columns: tuple[int, ...] = ()) -> _Rows:
+        """An array (N, *columns) that is written a few rows at a time, for what does not fit into memory at once."""
+        rows = _Rows(self, name, np.dtype(dtype).newbyteorder("<"), columns)
+        self._streams.append(rows)
+        return rows
 
     def _commit(self) -> None:
         for stream in self._streams:
@@ -368,12 +388,40 @@ class _Stream:
         self._writer.put(f"{self._name}/offsets", np.array(self._offsets, np.int64))
 
 
+class _Rows:
+    """An array that grows along its first axis."""
+
+    CHUNK_BYTES = 1 << 19
+
+    def __init__(self, writer: ArtifactWriter, name: str, dtype: np.dtype, columns: tuple[int, ...]) -> None:
+        self._writer, self._name = writer, name
+        row = max(dtype.itemsize * math.prod(columns), 1)
+        self._dataset = writer._file.create_dataset(
+            name, (0, *columns), dtype, maxshape=(None, *columns), chunks=(max(self.CHUNK_BYTES // row, 1), *columns),
+            **_FILTERS,
+        )  # fmt: skip
+        self._hash = hashlib.sha256()
+
+    def append(self, array: np.ndarray) -> None:
+        """Rows (n, *columns) of the array's type; n may be 0."""
+        array = np.ascontiguousarray(array, self._dataset.dtype).reshape(-1, *self._dataset.shape[1:])
+        start = len(self._dataset)
+        self._dataset.resize(start + len(array), 0)
+        self._dataset[start:] = array
+        self._hash.update(array.tobytes())
+
+    def _finish(self) -> None:
+        self._writer._digests[self._name] = _digest(self._dataset.dtype, self._dataset.shape, self._hash)
+
+
+_FILTERS: dict[str, Any] = {"shuffle": True, "compression": "gzip", "compression_opts": 4, "fletcher32": True}
+
+
 def _create(file: h5py.File, name: str, array: np.ndarray) -> None:
     if array.ndim == 0 or array.size == 0:
         file.create_dataset(name, data=array)
     else:
-        file.create_dataset(name, data=array, chunks=True, shuffle=True, compression="gzip", compression_opts=4,
-                            fletcher32=True)
+        file.create_dataset(name, data=array, chunks=True, **_FILTERS)
 
 
 def _digest(dtype: np.dtype, shape: tuple[int, ...], data: Any) -> str:
