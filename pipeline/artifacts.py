@@ -47,6 +47,11 @@ SCHEMAS: dict[str, tuple[int, dict[str, tuple[str, int]]]] = {
     "detections": (1, {"frames": ("i", 1), "offsets": ("i", 1), "keypoints": ("f", 3), "scores": ("f", 2)}),
     "tracks": (1, {"frames": ("i", 1), "person_ids": ("i", 1), "joints": ("f", 4), "confidence": ("f", 3)}),
     "body": (1, {"frames": ("i", 1), "betas": ("f", 1), "body_pose": ("f", 2), "valid": ("b", 1)}),
+    "masks": (
+        1,
+        {"frames": ("i", 1), "person_ids": ("i", 1), "cameras": ("S", 1), "sizes": ("i", 2), "state": ("i", 3),
+         "entry": ("i", 3), "windows": ("i", 4), "bits/bytes": ("u", 1), "bits/offsets": ("i", 1)},
+    ),
     "manifest": (1, {"names": ("S", 1), "sizes": ("i", 1)}),
     "surface": (
         1,
