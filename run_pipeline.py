@@ -92,6 +92,12 @@ def parser() -> argparse.ArgumentParser:
     clean.add_argument("--stale", action="store_true", help="only what is stale, damaged or left over")
     clean.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
 
+    train = verb("train", "train a network of ours and write its weights", None)
+    train.add_argument("net", metavar="NET", help="parsing, normals, deepmulticap or mili")
+    train.add_argument("config", metavar="CONFIG", help="training configuration (YAML), see configs/nets")
+    train.add_argument("--stop-after", type=float, metavar="SECONDS",
+                       help="stop then, with exit code 1; the same command goes on where it stopped")
+
     demo = verb("demo", "make a small synthetic capture with known ground truth and run everything on it", None)
     demo.add_argument("--out", metavar="DIR", default="runs/demo", help="folder for it; default: runs/demo")
     demo.add_argument("--workers", type=_workers, metavar="N")

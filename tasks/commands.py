@@ -167,6 +167,12 @@ def demo_(options: Namespace) -> int:
     return demo.command(Path(options.out), options.workers)
 
 
+def train_(options: Namespace) -> int:
+    from tasks import train
+
+    return train.command(options)
+
+
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "run": run,
     "check": check_,
@@ -177,6 +183,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "report": report_,
     "clean": clean_,
     "demo": demo_,
+    "train": train_,
 }
 
 __all__ = ["STAGES", "VERBS"]
