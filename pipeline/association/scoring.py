@@ -7,6 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from pipeline.association.observations import LIMBS
 from pipeline.association.tracks import Tracks
+from pipeline.quality.metrics_pose import limbs_right
 
 
 def score_tracks(tracks: Tracks, truth: np.ndarray, near_m: float = 0.5) -> dict[str, float]:
@@ -26,7 +27,6 @@ def score_tracks(tracks: Tracks, truth: np.ndarray, near_m: float = 0.5) -> dict
     right = limbs = covered = ghosts = predicted = switches = 0
     errors: list[np.ndarray] = []
     last: dict[int, int] = {}
-    length = np.linalg.norm(truth[:, :, LIMBS[:, 0]] - truth[:, :, LIMBS[:, 1]], axis=-1)
     for f in range(F):
         true = np.flatnonzero(there[f])
         mine = np.flatnonzero(tracks.present[f])
@@ -43,7 +43,7 @@ def score_tracks(tracks: Tracks, truth: np.ndarray, near_m: float = 0.5) -> dict
         for r, c in partners:
             d = gaps[r, c]
             errors.append(d)
-            right += int((d[LIMBS[:, 0]] + d[LIMBS[:, 1]] <= length[f, true[r]]).sum())
+            right += int(limbs_right(tracks.joints[f, mine[c]], truth[f, true[r]], LIMBS).sum())
             who = int(tracks.person_ids[mine[c]])
             switches += last.get(int(true[r]), who) != who
             last[int(true[r])] = who

@@ -1,0 +1,107 @@
+"""How well people are found in images: average precision, also by how large they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+COCO_IOUS = tuple(np.arange(0.5, 0.951, 0.05).round(2).tolist())
+RECALLS = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True)
+class ImageBoxes:
+    """Boxes x0 y0 x1 y1 of one image, pixels.
+
+    Attributes:
+        truth: (T, 4).
+        found: (P, 4).
+        scores: (P,).
+        ignored: (T,) bool, people who count neither as found nor as missed (crowds); None: nobody.
+    """
+
+    truth: np.ndarray
+    found: np.ndarray
+    scores: np.ndarray
+    ignored: np.ndarray | None = None
+
+
+def box_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, M) intersection over union of boxes (N, 4) and (M, 4)."""
+    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    both = np.prod(np.maximum(high - low, 0), -1)
+    area_a, area_b = (np.prod(np.maximum(x[:, 2:] - x[:, :2], 0), -1) for x in (a, b))
+    return both / np.maximum(area_a[:, None] + area_b[None] - both, 1e-12)
+
+
+def average_precision(
+    images: Sequence[ImageBoxes], iou: float = 0.5, height_px: tuple[float, float] = (0, np.inf)
+) -> float:
+    """Average precision as COCO computes it: precision made monotonic, read at 101 recalls, mean, 0..1.
+
+    Each found box, best score first, takes the free true box that it overlaps most, if by ``iou``. People outside the
+    range of heights are ignored, and so are found boxes outside it that match nobody. NaN if nobody is left.
+    """
+    scores, hits, people = [], [], 0
+    for image in images:
+        ignored = _outside(image.truth, height_px)
+        if image.ignored is not None:
+            ignored = ignored | np.asarray(image.ignored, bool)
+        people += int((~ignored).sum())
+        order = np.argsort(-np.asarray(image.scores), kind="stable")
+        verdicts = _verdicts(box_ious(np.asarray(image.found)[order], image.truth), ignored, iou)
+        alien = _outside(np.asarray(image.found).reshape(-1, 4)[order], height_px)
+        counts = (verdicts != _IGNORED) & ~((verdicts == _WRONG) & alien)
+        scores.append(np.asarray(image.scores, np.float64)[order][counts])
+        hits.append(verdicts[counts] == _RIGHT)
+    if people == 0:
+        return float("nan")
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    right = np.concatenate(hits)[order].cumsum()
+    precision = right / np.arange(1, len(right) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(right / people, RECALLS - 1e-12)
+    return float(np.where(at < len(right), np.append(precision, 0)[np.minimum(at, len(right))], 0).mean())
+
+
+def mean_average_precision(images: Sequence[ImageBoxes], height_px: tuple[float, float] = (0, np.inf)) -> float:
+    """COCO's AP: mean of ``average_precision`` over IoU 0.5, 0.55 ... 0.95."""
+    return float(np.mean([average_precision(images, iou, height_px) for iou in COCO_IOUS]))
+
+
+def false_people(images: Sequence[ImageBoxes], iou: float = 0.5, least_score: float = 0.0) -> float:
+    """Found boxes an image that match nobody, counted down to ``least_score``."""
+    wrong = 0
+    for image in images:
+        good = np.asarray(image.scores) >= least_score
+        order = np.argsort(-np.asarray(image.scores)[good], kind="stable")
+        ignored = np.zeros(len(image.truth), bool) if image.ignored is None else np.asarray(image.ignored, bool)
+        overlap = box_ious(np.asarray(image.found).reshape(-1, 4)[good][order], image.truth)
+        wrong += int((_verdicts(overlap, ignored, iou) == _WRONG).sum())
+    return wrong / max(len(images), 1)
+
+
+_WRONG, _RIGHT, _IGNORED = 0, 1, 2
+
+
+def _outside(boxes: np.ndarray, height_px: tuple[float, float]) -> np.ndarray:
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    height = boxes[:, 3] - boxes[:, 1]
+    return (height < height_px[0]) | (height >= height_px[1])
+
+
+def _verdicts(overlap: np.ndarray, ignored: np.ndarray, iou: float) -> np.ndarray:
+    """(P,) of found boxes in order of their scores. People who count are taken before those who are ignored."""
+    out = np.full(len(overlap), _WRONG)
+    free = np.ones(overlap.shape[1], bool)
+    for p, row in enumerate(overlap):
+        for among, verdict in ((free & ~ignored, _RIGHT), (ignored, _IGNORED)):
+            candidates = np.where(among, row, -1.0)
+            if candidates.size and candidates.max() >= iou:
+                free[candidates.argmax()] = False
+                out[p] = verdict
+                break
+    return out
