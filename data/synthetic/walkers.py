@@ -111,7 +111,7 @@ class Flaws:
     confused: float = 0.0
 
 
-def _visible(rig: Rig, joints: np.ndarray) -> np.ndarray:
+def visible(rig: Rig, joints: np.ndarray) -> np.ndarray:
     """(C, F, P, 19) bool: not hidden behind another person's trunk (a capsule of 0.16 m) and inside the picture."""
     F, P = joints.shape[:2]
     seen = np.ones((len(rig), F, P, 19), bool)
@@ -150,7 +150,7 @@ def detect(
     flaws = flaws or Flaws()
     names = [joint_set] * len(rig) if isinstance(joint_set, str) else list(joint_set)
     frames = np.arange(len(joints)) if frames is None else np.asarray(frames)
-    seen = _visible(rig, joints) if flaws.occlusion else np.isfinite(joints[None, ..., 0]).repeat(len(rig), 0)
+    seen = visible(rig, joints) if flaws.occlusion else np.isfinite(joints[None, ..., 0]).repeat(len(rig), 0)
     out = []
     for c, (camera, name) in enumerate(zip(rig.cameras, names, strict=True)):
         pixels = project(camera.P, joints) + rng.normal(0, flaws.noise_px, (*joints.shape[:3], 2))
