@@ -35,6 +35,13 @@ def _workers(text: str) -> int:
     return int(text)
 
 
+def _named_folder(text: str) -> tuple[str, str]:
+    name, _, folder = text.partition("=")
+    if not folder or not name.replace("_", "").replace("-", "").isalnum():
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=FOLDER, for example neural_body=results/neural_body")
+    return name, folder
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
@@ -97,6 +104,15 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("config", metavar="CONFIG", help="training configuration (YAML), see configs/nets")
     train.add_argument("--stop-after", type=float, metavar="SECONDS",
                        help="stop then, with exit code 1; the same command goes on where it stopped")
+
+    evaluate = verb("evaluate", "run a benchmark against known answers and print its table", None)
+    evaluate.add_argument("benchmark", metavar="BENCHMARK",
+                          help="association, body, segmentation, table1, fusion or stills")
+    evaluate.add_argument("config", metavar="CONFIG", nargs="?",
+                          help="configuration (YAML); default: configs/benchmarks/BENCHMARK.yaml")
+    evaluate.add_argument("--json", metavar="FILE", help="write the rows there too")
+    evaluate.add_argument("--external", type=_named_folder, action="append", metavar="NAME=FOLDER",
+                          help="rows from a folder of meshes made elsewhere; may be given several times")
 
     demo = verb("demo", "make a small synthetic capture with known ground truth and run everything on it", None)
     demo.add_argument("--out", metavar="DIR", default="runs/demo", help="folder for it; default: runs/demo")

@@ -10,7 +10,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -369,6 +369,24 @@ def read_yaml(path: Path) -> Any:
         raise InputError(path, f"not valid YAML{line}: {problem}", "Correct that line") from None
 
 
+Model = TypeVar("Model", bound=Section)
+
+
+def read_section(path: Path, model: type[Model], kind: str, example: str) -> Model:
+    """A whole YAML file as the block ``model``. ``kind`` is what such a file is called, ``example`` one to look at.
+
+    Raises:
+        InputError: unreadable file, unknown or misspelt key, wrong type, or value out of range.
+    """
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise InputError(path, f"is not a {kind}", f"See {example}")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _explain(path, error, model, example) from None
+
+
 def load_session(path: str | Path) -> Session:
     """Read, check and type a session's configuration.
 
@@ -377,13 +395,7 @@ def load_session(path: str | Path) -> Session:
             not a plain name.
     """
     path = Path(path).expanduser().resolve()
-    data = read_yaml(path)
-    if not isinstance(data, dict):
-        raise InputError(path, "is not a session configuration", "See configs/capture.example.yaml")
-    try:
-        config = SessionConfig.model_validate(data)
-    except ValidationError as error:
-        raise _explain(path, error) from None
+    config = read_section(path, SessionConfig, "session configuration", "configs/capture.example.yaml")
     if not NAME.fullmatch(config.session):
         raise InputError(
             f"{path}: session", f"{config.session!r} is not a plain name", "Use letters, digits, _ . and - only"
@@ -391,23 +403,23 @@ def load_session(path: str | Path) -> Session:
     return Session(config, path)
 
 
-def _explain(path: Path, error: ValidationError) -> InputError:
+def _explain(path: Path, error: ValidationError, root: type[BaseModel], example: str) -> InputError:
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(p) for p in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = _fields_beside(first["loc"])
+        known = _fields_beside(root, first["loc"])
         close = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
         remedy = f"Did you mean {close[0]}?" if close else f"Known keys here: {', '.join(known)}"
         return InputError(f"{path}: {where}", "unknown key", remedy)
     if first["type"] == "missing":
-        return InputError(f"{path}: {where}", "is missing", "Add it; see configs/capture.example.yaml")
+        return InputError(f"{path}: {where}", "is missing", f"Add it; see {example}")
     message = first["msg"].removeprefix("Value error, ")
     got = "" if isinstance(first.get("input"), dict) else f" (got {first.get('input')!r})"
     return InputError(f"{path}: {where}" if where else str(path), f"{message}{got}", "Correct this field")
 
 
-def _fields_beside(location: tuple) -> list[str]:
-    model: type[BaseModel] = SessionConfig
+def _fields_beside(root: type[BaseModel], location: tuple) -> list[str]:
+    model = root
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):

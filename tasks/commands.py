@@ -173,6 +173,12 @@ def train_(options: Namespace) -> int:
     return train.command(options)
 
 
+def evaluate_(options: Namespace) -> int:
+    from tasks import evaluate
+
+    return evaluate.command(options)
+
+
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "run": run,
     "check": check_,
@@ -184,6 +190,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "clean": clean_,
     "demo": demo_,
     "train": train_,
+    "evaluate": evaluate_,
 }
 
 __all__ = ["STAGES", "VERBS"]

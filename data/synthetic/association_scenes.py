@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from data.synthetic.walkers import Flaws, detect, ring_rig, walk
-from pipeline.association.graph import associate
-from pipeline.association.options import AssociationOptions
-from pipeline.association.scoring import score_tracks
 from pipeline.cameras import Rig
 from pipeline.keypoints.detections import Detections
 
@@ -81,19 +78,3 @@ CATEGORIES: dict[str, tuple[Callable[[int], np.ndarray], int, Flaws]] = {
     "noisy": (_three, 5, Flaws(noise_px=4.0, missed=0.10, wrong=0.20)),
     "missing_camera": (_three, 6, Flaws(noise_px=2.0, missed=0.03, blind=((0, 0, 10**9), (2, 20, 60), (4, 50, 80)))),
 }
-
-
-def benchmark_rows(seeds: Sequence[int] = (1, 2), frames: int = 100) -> list[dict]:
-    """Rows of the association benchmark: every category, detections bottom-up and top-down, means over the seeds."""
-    rows = []
-    for category in CATEGORIES:
-        for bottom_up in (True, False):
-            scores = []
-            for seed in seeds:
-                scene = make_scene(category, bottom_up, seed, frames)
-                tracks = associate(scene.rig, scene.detections, AssociationOptions(fps=scene.fps))
-                scores.append(score_tracks(tracks, scene.joints))
-            means = {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}
-            detections = "bottom_up" if bottom_up else "top_down"
-            rows.append({"method": "pipeline", "category": category, "detections": detections, **means})
-    return rows
