@@ -41,7 +41,7 @@ class Graph:
         if config.calibration.refine is False:
             skipped |= {"refinement"} if self.session.looks_again else {"refinement", "draft"}
         if not self.session.has_images:
-            skipped |= {"frames", "overlays"}
+            skipped |= {"frames", "segmentation", "overlays"}
         if not config.export.overlays:
             skipped.add("overlays")
         return [s for s in STAGES.values() if s.name not in skipped]

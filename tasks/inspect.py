@@ -15,7 +15,7 @@ from pipeline.quality.inspect import LAYERS, artifact_tree, encoded_picture, sta
 from tasks.cached import Cached
 from tasks.frames import read_image
 from tasks.parts import Part
-from tasks.people import bodies_of, camera_detections, posed_bodies, tracks_of
+from tasks.people import bodies_of, camera_detections, masks_of_frame, posed_bodies, tracks_of
 from tasks.stages import stage_named
 
 
@@ -87,12 +87,13 @@ def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
             tracks=_tracks(cached, frames) if "tracks" in needed else None,
             camera_index=rig.names.index(camera),
             bodies=posed_bodies(cached.session, bodies_of(cached)) if "bodies" in needed else None,
+            masks=masks_of_frame(cached, frame) if "masks" in needed else None,
             person=options.person,
             fps=fps,
             compare=options.compare,
         )
-    except ValueError as error:
-        raise InputError(f"stage {stage}", str(error), "Choose another") from None
+    except (ValueError, KeyError) as error:
+        raise InputError(f"stage {stage}", str(error.args[0]), "Choose another") from None
 
 
 def _tracks(cached: Cached, frames: np.ndarray):

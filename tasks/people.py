@@ -11,6 +11,7 @@ from pipeline.body.parameters import BodyTrack
 from pipeline.config import Session
 from pipeline.keypoints.detections import Detections, concatenate
 from pipeline.quality.drawing import Mesh
+from pipeline.segmentation.masks import Masks
 from tasks.parts import Part
 
 
@@ -65,3 +66,11 @@ def posed_bodies(session: Session, bodies: Mapping[int, BodyTrack]) -> Callable[
     from tasks.bodies import load_model
 
     return PosedBodies(load_model(session), bodies)
+
+
+def masks_of_frame(source: Source, frame: int) -> Masks | None:
+    """Everybody's masks of the chunk that holds a frame; None if they are not there."""
+    for part in source.parts("segmentation"):
+        if part.chunk[0] <= frame < part.chunk[1]:
+            return Masks(source.open(part))
+    return None

@@ -182,6 +182,21 @@ STAGES: dict[str, Stage] = {
             ),
         ),
         Stage(
+            "segmentation",
+            1,
+            SPAN,
+            ("calibration", "refinement", "timeline", "frames", "keypoints", "redetection", "identities", "bodies"),
+            ("segmentation.method",),
+            "masks",
+            "each person's own pixels in every view",
+            modules=(
+                "tasks/segmentation.py",
+                "pipeline/segmentation/*.py",
+                "pipeline/raster*.py",
+                "pipeline/export/bodies.py",
+            ),
+        ),
+        Stage(
             "overlays",
             1,
             CAMERA,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -126,6 +126,31 @@ def draw_bodies(picture: np.ndarray, view: View, people: Mapping[int, Mesh], ras
     outline, number = _outline(person, width, height)
     blended[outline] = palette[number[outline]].astype(np.uint8)
     target[:] = blended
+
+
+def draw_masks(
+    picture: np.ndarray, labels: np.ndarray, hidden: Mapping[int, np.ndarray], people: Sequence[int], opacity: float
+) -> None:
+    """Tint each person's pixels in their colour, outline them, and hatch where they are hidden.
+
+    Args:
+        labels: (H, W) uint8 of the captured image, k + 1 for ``people[k]``.
+        hidden: (H, W) bool by person id.
+    """
+    height, width = picture.shape[:2]
+    labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+    palette = np.array([(0, 0, 0), *map(person_colour, people)], np.float32)
+    inside = labels > 0
+    picture[inside] = ((1 - opacity) * picture[inside] + opacity * palette[labels[inside]]).astype(np.uint8)
+    row, column = np.mgrid[:height, :width]
+    period = max(4, round(max(width, height) / 160))
+    stripes = (row + column) % (2 * period) < max(1, period // 3)
+    for person, behind in hidden.items():
+        small = cv2.resize(behind.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        picture[small & stripes] = person_colour(person)
+    rim = labels != cv2.erode(labels, np.ones((3, 3), np.uint8))
+    rim |= labels != cv2.dilate(labels, np.ones((3, 3), np.uint8))
+    picture[rim & inside] = palette[labels[rim & inside]].astype(np.uint8)
 
 
 def draw_tag(

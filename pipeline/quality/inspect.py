@@ -15,6 +15,7 @@ from pipeline.keypoints.detections import Detections
 from pipeline.quality.drawing import Mesh
 from pipeline.quality.markup import printable
 from pipeline.quality.overlay import Overlay
+from pipeline.segmentation.masks import Masks
 
 if TYPE_CHECKING:
     import h5py
@@ -25,6 +26,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "association": ("detections", "tracks"),
     "identities": ("detections", "tracks"),
     "bodies": ("tracks", "bodies"),
+    "segmentation": ("masks",),
     "overlays": ("detections", "tracks", "bodies"),
 }
 """What a stage's picture shows beside the image."""
@@ -42,6 +44,7 @@ def stage_picture(
     tracks: Tracks | None = None,
     camera_index: int = 0,
     bodies: Callable[[int], Mapping[int, Mesh]] | None = None,
+    masks: Masks | None = None,
     person: int | None = None,
     fps: float | None = None,
     scale: float = 1.0,
@@ -52,7 +55,7 @@ def stage_picture(
     Args:
         stage: of ``LAYERS``.
         camera, image: undistorted; without an image the ground is dark.
-        detections, tracks, camera_index, bodies, fps, scale: as ``Overlay`` takes them; what the stage does not show is
+        detections, tracks, camera_index, bodies, masks, fps, scale: as ``Overlay`` takes them; what the stage does not show is
             ignored, so all may be given.
         person: show this person alone.
         compare: the plain image to the left of the picture.
@@ -69,6 +72,7 @@ def stage_picture(
         tracks = None if tracks is None else select(tracks, [person])
         everybody = bodies
         bodies = None if everybody is None else lambda n: {i: m for i, m in everybody(n).items() if i == person}
+        masks = None if masks is None else masks.of([person])
     shown = LAYERS[stage]
     overlay = Overlay(
         camera,
@@ -76,6 +80,7 @@ def stage_picture(
         tracks=tracks if "tracks" in shown else None,
         camera_index=camera_index,
         bodies=bodies if "bodies" in shown else None,
+        masks=masks if "masks" in shown else None,
         fps=fps,
         scale=scale,
     )

@@ -21,12 +21,14 @@ from pipeline.quality.drawing import (
     View,
     draw_bodies,
     draw_limbs,
+    draw_masks,
     draw_person,
     draw_residuals,
     draw_tag,
 )
 from pipeline.raster import Raster
 from pipeline.raster_open3d import Open3DRaster
+from pipeline.segmentation.masks import Masks
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Overlay:
         tracks: everybody's (``pipeline.export.people.merged_tracks``).
         camera_index: which of the cameras in ``tracks`` this is.
         bodies: person id -> (vertices, faces) of a frame number.
+        masks: of a chunk that holds the frames drawn; people's pixels are tinted, where they are hidden is hatched.
         fps: frame numbers a second, for the time in the label.
         scale: size of the picture against the image.
         residual_px: in pixels of the image.
@@ -55,6 +58,7 @@ class Overlay:
     tracks: Tracks | None = None
     camera_index: int = 0
     bodies: Callable[[int], Mapping[int, Mesh]] | None = None
+    masks: Masks | None = None
     fps: float | None = None
     scale: float = 0.5
     residual_px: float = 20.0
@@ -70,6 +74,8 @@ class Overlay:
         picture = self.view.resized(image)
         if self.bodies is not None:
             draw_bodies(picture, self.view, self.bodies(frame), self.raster, self.opacity)
+        if self.masks is not None:
+            self._draw_masks(picture, frame)
         row = _row(self.tracks, frame)
         if self.detections is not None:
             self._draw_detections(picture, frame, row)
@@ -79,6 +85,12 @@ class Overlay:
         unit = self.view.unit
         draw_tag(picture, f"{self.camera.name}  frame {frame}{time}", (0, 0), unit)
         return picture
+
+    def _draw_masks(self, picture: np.ndarray, frame: int) -> None:
+        masks, name = self.masks, self.camera.name
+        if name in masks.cameras and frame in masks.frames:
+            hidden = {p: masks.hidden(name, frame, p) for p in masks.people}
+            draw_masks(picture, masks.labels(name, frame), hidden, masks.people, self.opacity)
 
     def _draw_detections(self, picture: np.ndarray, frame: int, row: int | None) -> None:
         found = _row(self.detections, frame)

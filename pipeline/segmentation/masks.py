@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
@@ -124,6 +125,20 @@ class Masks:
         self.state, self.agreement = artifact["state"], artifact["agreement"]
         self._sizes, self._entry, self._windows = artifact["sizes"], artifact["entry"], artifact["windows"]
         self._frame = {int(n): f for f, n in enumerate(self.frames)}
+
+    def of(self, people: Sequence[int]) -> Masks:
+        """The same, of these people alone.
+
+        Raises:
+            KeyError: somebody whom the artifact does not tell of.
+        """
+        if unknown := set(people) - set(self.people):
+            raise KeyError(f"there are no masks of {sorted(unknown)}")
+        columns, out = [self.people.index(p) for p in people], copy(self)
+        out.people = tuple(people)
+        for name in ("state", "agreement", "_entry", "_windows"):
+            setattr(out, name, getattr(self, name)[:, :, columns])
+        return out
 
     def size(self, camera: str) -> tuple[int, int]:
         """(width, height) of a camera's images."""

@@ -1,0 +1,128 @@
+"""From everybody's scores to one owner a pixel, and to what of a person is hidden behind whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from pipeline.segmentation.evidence import Crop, Evidence, SeenBody
+
+SMALLEST_ISLAND = 0.004
+"""Share of a person's pixels below which a piece apart from the rest is dropped, unless it lies on the body."""
+HOLE = 0.002
+"""Share of a person's pixels up to which a hole is closed."""
+SLACK_M = 0.05
+"""How far a body may reach beyond the person that is seen before the rest counts as hidden."""
+_GUIDE_EPS = 25.0  # squared grey levels: differences of about five are edges
+
+
+def plain_score(evidence: Evidence) -> np.ndarray:
+    """(h, w) float32 0..1 how sure a pixel is the person's, from body and detector alone, without a network.
+
+    The detector's mask decides near the body; without one, the body itself. Where another body is in front, or another
+    mask is surer and the other body is no farther, the pixel is theirs.
+    """
+    reach = evidence.reach
+    score = 1 / (1 + np.exp(-reach / 0.02))
+    if evidence.detector is not None:
+        near = np.clip(1 + (reach + 0.10) / 0.15, 0, 1)  # fades out beyond the usual clothes
+        score = near * (0.8 * evidence.detector + 0.2 * score)
+    own, other = evidence.depth, evidence.others_depth
+    behind = np.isfinite(other) & (~np.isfinite(own) | (other < own))
+    if evidence.others is not None:
+        rival = evidence.others > (score if evidence.detector is None else evidence.detector)
+        behind &= rival | (evidence.others > 0.5)
+    return np.where(behind, 0.25 * score, score).astype(np.float32)
+
+
+def enlarged(score: np.ndarray, crop: Crop, image: np.ndarray) -> np.ndarray:
+    """A score on a crop's grid to the crop's window of the image, its edges moved to those of the image."""
+    x0, y0, x1, y1 = crop.window
+    if crop.size == (x1 - x0, y1 - y0):
+        return score
+    large = cv2.resize(score, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+    radius = max(2, int(np.ceil(1.5 / crop.scale.min())))
+    guide = np.ascontiguousarray(image[y0:y1, x0:x1])
+    return np.clip(cv2.ximgproc.guidedFilter(guide, large.astype(np.float32), radius, _GUIDE_EPS), 0, 1)
+
+
+def owners(size: tuple[int, int], scores: Sequence[tuple[Crop, np.ndarray] | None]) -> np.ndarray:
+    """(H, W) uint8: k + 1 where person k's score is the largest and above a half, else 0.
+
+    Args:
+        size: (width, height) of the image.
+        scores: of each person, their crop and the score (h, w) 0..1 in its window of the image; None for nobody.
+    """
+    width, height = size
+    best, labels = np.full((height, width), 0.5, np.float32), np.zeros((height, width), np.uint8)
+    for k, scored in enumerate(scores):
+        if scored is None:
+            continue
+        x0, y0, x1, y1 = scored[0].window
+        there = best[y0:y1, x0:x1]
+        wins = scored[1] > there
+        there[wins] = scored[1][wins]
+        labels[y0:y1, x0:x1][wins] = k + 1
+    return labels
+
+
+def tidied(mask: np.ndarray, body: np.ndarray) -> np.ndarray:
+    """A person's mask (h, w) bool without islands too small to be a part of them, and without pinholes.
+
+    ``body`` (h, w) bool: an island that lies on it stays.
+    """
+    total = int(mask.sum())
+    if not total:
+        return mask
+    out = mask.copy()
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    on_body = np.bincount(pieces.ravel(), body.ravel().astype(float), count)
+    for k in range(1, count):
+        area = stats[k, cv2.CC_STAT_AREA]
+        if area < SMALLEST_ISLAND * total and on_body[k] < 0.5 * area:
+            out[pieces == k] = False
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats((~out).astype(np.uint8), connectivity=4)
+    rim = np.unique(np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]))
+    for k in np.setdiff1d(np.arange(1, count), rim):
+        if stats[k, cv2.CC_STAT_AREA] <= max(1, HOLE * total) and not out[pieces == k].any():
+            out[pieces == k] = True
+    return out
+
+
+def hidden_part(person: int, body: SeenBody, others_depth: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(h, w) bool in the body's crop window of the image: where the person is behind somebody or something.
+
+    Behind another person where the pixel is theirs, unless their body is clearly farther there; behind a thing where
+    more of the body than the slack of its fit shows nobody.
+
+    Args:
+        person: index, label ``person + 1``.
+        others_depth: (h, w) on the grid of ``body.crop``.
+        labels: (H, W) of the view.
+    """
+    x0, y0, x1, y1 = body.crop.window
+    mine = labels[y0:y1, x0:x1]
+    size = (x1 - x0, y1 - y0)
+    inside = _to_window(np.isfinite(body.depth), size)
+    theirs = inside & (mine != person + 1) & (mine != 0)
+    farther = _to_window(np.isfinite(others_depth) & (others_depth > body.depth + SLACK_M), size)
+    nobody = (inside & (mine == 0)).astype(np.uint8)
+    slack = max(1, round(SLACK_M * body.pixels_per_metre / float(body.crop.scale[1])))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * slack + 1, 2 * slack + 1))
+    deep = cv2.morphologyEx(nobody, cv2.MORPH_OPEN, disc) > 0
+    return (theirs & ~farther) | deep
+
+
+def agreement(mask: np.ndarray, body: np.ndarray, hidden: np.ndarray) -> float:
+    """Intersection over union of a mask and the part of the body that is not hidden, all (h, w) bool."""
+    expected = body & ~hidden
+    union = int((mask | expected).sum())
+    return float((mask & expected).sum() / union) if union else float("nan")
+
+
+def _to_window(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if values.shape[1::-1] == size:
+        return values
+    return cv2.resize(values.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0

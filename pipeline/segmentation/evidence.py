@@ -1,0 +1,242 @@
+"""What tells whose a pixel is: everybody's projected body with its depth, the detector's person masks, the empty scene.
+
+All of it is brought onto one grid, the crop of a person in a view, as the networks take it (``nets.parsing.inputs``)
+in training and inference alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from pipeline.cameras import Camera
+from pipeline.raster import Raster, Window
+
+MARGIN_M = 0.35
+"""Round a projected body: clothes, hair, what is carried, and errors of the fit."""
+MOST_PIXELS = 512
+"""Longest side of a crop; people who are larger in the image are looked at smaller, then refined on the image."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A window of an image, looked at ``size`` pixels large. Pixel centres are at integers in both.
+
+    Attributes:
+        window: x0 y0 x1 y1 in the image, end exclusive.
+        size: (width, height) of the crop, never larger than the window.
+    """
+
+    window: Window
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, window: Window, most: int = MOST_PIXELS) -> Crop:
+        width, height = window[2] - window[0], window[3] - window[1]
+        scale = min(1.0, most / max(width, height))
+        return cls(window, (max(1, round(width * scale)), max(1, round(height * scale))))
+
+    @property
+    def scale(self) -> np.ndarray:
+        """(2,) crop pixels an image pixel."""
+        x0, y0, x1, y1 = self.window
+        return np.array(self.size) / (x1 - x0, y1 - y0)
+
+    def camera(self, camera: Camera) -> Camera:
+        """The camera that takes the crop."""
+        K = camera.K.copy()
+        K[:2] *= self.scale[:, None]
+        K[:2, 2] = (camera.K[:2, 2] - self.window[:2] + 0.5) * self.scale - 0.5
+        return replace(camera, K=K, size=self.size)
+
+    def take(self, image: np.ndarray) -> np.ndarray:
+        """The crop of an image (H, W, ...)."""
+        x0, y0, x1, y1 = self.window
+        part = image[y0:y1, x0:x1]
+        if part.shape[1::-1] == self.size:
+            return np.ascontiguousarray(part)
+        return cv2.resize(part, self.size, interpolation=cv2.INTER_AREA)
+
+    def to_image(self) -> np.ndarray:
+        """(2, 3) affine matrix from pixels of the crop to pixels of the image."""
+        step = 1 / self.scale
+        return np.column_stack([np.diag(step), np.array(self.window[:2]) + 0.5 * step - 0.5])
+
+    def moved(self, values: np.ndarray, other: Crop, flags: int, beyond: float) -> np.ndarray:
+        """What another crop of the same image shows, on this one's grid; ``beyond`` its rim."""
+        matrix = _compose(cv2.invertAffineTransform(other.to_image()), self.to_image())
+        return cv2.warpAffine(
+            values, matrix, self.size, flags=flags | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT,
+            borderValue=beyond,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PersonMask:
+    """A detector's person mask, in the box of the image that it covers.
+
+    Attributes:
+        values: (h, w) uint8 probability.
+        box: x0 y0 x1 y1 pixels of the image, end exclusive; ``values`` is resized to it.
+    """
+
+    values: np.ndarray
+    box: np.ndarray
+
+    @classmethod
+    def decoded(cls, png: bytes, box: np.ndarray) -> PersonMask:
+        return cls(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE), box)
+
+    def seen_in(self, crop: Crop) -> np.ndarray:
+        """(h, w) float32 0..1 on a crop's grid; 0 beyond the box."""
+        x0, y0, x1, y1 = (int(v) for v in self.box)
+        as_crop = Crop((x0, y0, x1, y1), self.values.shape[::-1])
+        return crop.moved(self.values, as_crop, cv2.INTER_LINEAR, 0).astype(np.float32) / 255
+
+
+@dataclass(frozen=True)
+class SeenBody:
+    """A person's body as one camera sees it, without what hides it.
+
+    Attributes:
+        crop: round the body, with a margin.
+        depth: (h, w) float32 metres along the camera's axis; +inf beside the body.
+        pixels_per_metre: of the crop, at the body's distance.
+    """
+
+    crop: Crop
+    depth: np.ndarray
+    pixels_per_metre: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of one person in one view, on the crop's grid (h, w).
+
+    Attributes:
+        crop: where.
+        image: (h, w, 3) uint8.
+        background: (h, w, 3) uint8, the scene without people; ``known`` (h, w) bool, where it was ever seen.
+        detector: (h, w) float32 0..1, the person's mask by the detector, or None if it did not find the person.
+        others: (h, w) float32, the largest of the others' masks; None if there is none.
+        depth: (h, w) float32, of the person's body, metres; +inf beside it.
+        others_depth: (h, w) float32, of the nearest of the others' bodies.
+        pixels_per_metre: at the body's distance.
+    """
+
+    crop: Crop
+    image: np.ndarray
+    background: np.ndarray
+    known: np.ndarray
+    detector: np.ndarray | None
+    others: np.ndarray | None
+    depth: np.ndarray
+    others_depth: np.ndarray
+    pixels_per_metre: float
+
+    @property
+    def reach(self) -> np.ndarray:
+        """(h, w) float32: metres from the rim of the body's silhouette, positive inside."""
+        return signed_distance(np.isfinite(self.depth)) / self.pixels_per_metre
+
+    @property
+    def others_reach(self) -> np.ndarray:
+        """(h, w) float32: the same for the union of the others' bodies."""
+        return signed_distance(np.isfinite(self.others_depth)) / self.pixels_per_metre
+
+
+def signed_distance(mask: np.ndarray) -> np.ndarray:
+    """(h, w) float32 pixels to the rim of a mask, positive inside; far outside if nothing is set."""
+    inside = mask.astype(np.uint8)
+    if not inside.any():
+        return np.full(mask.shape, -float(max(mask.shape)), np.float32)
+    out = -cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
+    return out + cv2.distanceTransform(inside, cv2.DIST_L2, 5)
+
+
+def see_body(
+    camera: Camera, vertices: np.ndarray, faces: np.ndarray, raster: Raster, mask: PersonMask | None = None
+) -> SeenBody | None:
+    """Render a body (V, 3) in its crop of the camera's image, which also holds the detector's ``mask``.
+
+    None if body and margin are out of the camera's sight.
+    """
+    pixels = camera.project(vertices)
+    pixels = pixels[np.isfinite(pixels).all(-1)]
+    z = camera.to_camera(vertices)[:, 2]
+    if not len(pixels) or np.median(z) <= 0.1:
+        return None
+    per_metre = float(np.sqrt(abs(np.linalg.det(camera.K[:2, :2]))) / np.median(z))
+    margin = MARGIN_M * per_metre
+    low, high = pixels.min(0) - margin, pixels.max(0) + margin
+    if mask is not None:  # a mask that the body explains is not cut off, however wrong the body is
+        near = np.clip(mask.box, [*(low - margin), *(low - margin)], [*(high + margin), *(high + margin)])
+        low, high = np.minimum(low, near[:2]), np.maximum(high, near[2:])
+    window = _clipped(low, high, camera.size)
+    if window is None:
+        return None
+    crop = Crop.of(window)
+    seen = raster.render(vertices, faces, crop.camera(camera))
+    return SeenBody(crop, seen.depth, per_metre * float(crop.scale[1]))
+
+
+def _clipped(low: np.ndarray, high: np.ndarray, size: tuple[int, int]) -> Window | None:
+    x0, y0 = np.clip(np.floor(low), 0, size).astype(int).tolist()
+    x1, y1 = np.clip(np.ceil(high) + 1, 0, size).astype(int).tolist()
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+
+
+def gather(
+    person: int,
+    bodies: Sequence[SeenBody | None],
+    masks: Sequence[PersonMask | None],
+    strangers: Sequence[PersonMask],
+    image: np.ndarray,
+    background: tuple[np.ndarray, np.ndarray] | None,
+) -> Evidence:
+    """The evidence for the person at index ``person``, whose body is in view.
+
+    Args:
+        bodies, masks: of everybody, by index.
+        strangers: masks that belong to nobody of the session.
+        image: (H, W, 3) uint8.
+        background: the empty scene (H, W, 3) uint8 and where it is known (H, W) bool.
+    """
+    own = bodies[person]
+    crop = own.crop
+    others_depth = np.full(own.depth.shape, np.inf, np.float32)
+    for k, body in enumerate(bodies):
+        if k != person and body is not None:
+            # A linear mixture with "nothing there" is no depth: take the nearest pixel's.
+            far = np.float32(1e6)
+            depth = crop.moved(np.minimum(body.depth, far), body.crop, cv2.INTER_NEAREST, float(far))
+            others_depth = np.minimum(others_depth, np.where(depth >= far, np.inf, depth))
+    other_masks = [m for k, m in enumerate(masks) if k != person and m is not None] + list(strangers)
+    others = None
+    for mask in other_masks:
+        seen = mask.seen_in(crop)
+        others = seen if others is None else np.maximum(others, seen)
+    picture = crop.take(image)
+    if background is None:
+        empty, known = picture, np.zeros(picture.shape[:2], bool)
+    else:
+        empty, known = crop.take(background[0]), crop.take(background[1].astype(np.uint8) * 255) > 254
+    return Evidence(
+        crop=crop,
+        image=picture,
+        background=empty,
+        known=known,
+        detector=None if masks[person] is None else masks[person].seen_in(crop),
+        others=others,
+        depth=own.depth,
+        others_depth=others_depth.astype(np.float32),
+        pixels_per_metre=own.pixels_per_metre,
+    )
+
+
+def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """The (2, 3) affine matrix that applies ``inner`` first."""
+    return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])

@@ -1,0 +1,250 @@
+"""The masks of a chunk: evidence, scores, one owner a pixel, agreement over views and time; frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.cameras import Camera
+from pipeline.keypoints.detections import Detections
+from pipeline.raster import Raster
+from pipeline.segmentation.consistency import Silhouette, supported, without_flashes
+from pipeline.segmentation.contest import agreement, enlarged, hidden_part, owners, plain_score, tidied
+from pipeline.segmentation.evidence import Crop, Evidence, PersonMask, SeenBody, gather, see_body
+from pipeline.segmentation.masks import ABSENT, NO_IMAGE, OUT_OF_VIEW, MaskWriter
+from pipeline.segmentation.owners import owners_of
+
+Scorer = Callable[[Evidence], np.ndarray]
+"""Evidence of a person in a view -> (h, w) float32 0..1 on its crop, how sure a pixel is theirs."""
+
+
+@dataclass(frozen=True)
+class PersonInput:
+    """One person over the F frames of a chunk.
+
+    Attributes:
+        person: id.
+        present: (F,) bool.
+        vertices: (F, V, 3) float32 of the body, metres; NaN in frames without one.
+        joints: (F, 19, 3) metres; NaN where unknown.
+        assigned: (F, C, 19, 2) pixels that association gave to the person; NaN for none.
+    """
+
+    person: int
+    present: np.ndarray
+    vertices: np.ndarray
+    joints: np.ndarray
+    assigned: np.ndarray
+
+
+@dataclass(frozen=True)
+class ViewInput:
+    """One camera over the F frames of a chunk.
+
+    Attributes:
+        camera: undistorted.
+        image: row -> RGB (H, W, 3) uint8, or None if there is none.
+        detections: of the chunk's frames, or None.
+        late: (F,) how many rows later than the frame's instant the image was taken, fractions and negatives too.
+        background: the scene without people and where it is known, or None.
+    """
+
+    camera: Camera
+    image: Callable[[int], np.ndarray | None]
+    detections: Detections | None
+    late: np.ndarray
+    background: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclass
+class SeenFrame:
+    """One view of a frame, while it is worked on.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        bodies: of everybody by index, None for those out of view.
+        evidence: likewise.
+        scores: likewise, (h, w) float32 in the crop's window of the image.
+        labels: (H, W) uint8, index + 1.
+    """
+
+    image: np.ndarray
+    bodies: list[SeenBody | None]
+    evidence: list[Evidence | None]
+    scores: list[np.ndarray | None]
+    labels: np.ndarray
+
+
+def segment_chunk(
+    people: Sequence[PersonInput],
+    views: Sequence[ViewInput],
+    faces: np.ndarray,
+    frames: np.ndarray,
+    raster: Raster,
+    writer: MaskWriter,
+    score: Scorer = plain_score,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Segment all frames of a chunk and write the masks.
+
+    Args:
+        people: in the order of the writer's.
+        views: in the order of the rig.
+        faces: of the bodies.
+        frames: (F,) absolute numbers.
+        score: judges the evidence of one person in one view.
+        progress: told the fraction done.
+    """
+    before: list[SeenFrame | None] | None = None
+    seen: list[SeenFrame | None] | None = None
+    for row, coming in enumerate([*_frames(people, views, faces, len(frames), raster, score), None]):
+        if seen is not None:
+            _finish(row - 1, before, seen, coming, people, views, frames, writer)
+            if progress is not None:
+                progress(row / len(frames))
+        before, seen = seen, coming
+    writer.close()
+
+
+def _frames(people, views, faces, count, raster, score) -> Iterator[list[SeenFrame | None]]:
+    for row in range(count):
+        seen = [_see(row, c, view, people, faces, raster, score) for c, view in enumerate(views)]
+        _agree_over_views(seen, views, people, row)
+        yield seen
+
+
+def _see(row, index, view: ViewInput, people, faces, raster, score: Scorer) -> SeenFrame | None:
+    image = view.image(row)
+    if image is None:
+        return None
+    masks, strangers = _masks(row, index, view, people)
+    bodies = [_body(row, view, p, faces, raster, m) for p, m in zip(people, masks, strict=True)]
+    evidence, scores = [], []
+    for k, body in enumerate(bodies):
+        known = None if body is None else gather(k, bodies, masks, strangers, image, view.background)
+        evidence.append(known)
+        scores.append(None if known is None else enlarged(score(known), body.crop, image))
+    labels = _labels(view.camera, bodies, scores)
+    return SeenFrame(image, bodies, evidence, scores, labels)
+
+
+def _labels(camera: Camera, bodies, scores) -> np.ndarray:
+    scored = [None if b is None else (b.crop, s) for b, s in zip(bodies, scores, strict=True)]
+    return owners(camera.size, scored)
+
+
+def _masks(row, index, view: ViewInput, people) -> tuple[list[PersonMask | None], list[PersonMask]]:
+    """Each person's mask by the detector, and the masks of nobody of the session."""
+    found = view.detections
+    if found is None or not found.masks or not people:
+        return [None] * len(people), []
+    projected = np.stack([view.camera.project(p.joints[row]) for p in people])
+    assigned = np.stack([p.assigned[row, index] for p in people])
+    rows, others = owners_of(found, row, projected, assigned)
+
+    def read(i: int) -> PersonMask:
+        return PersonMask.decoded(found.masks[i], found.mask_boxes[i])
+
+    return [None if i < 0 else read(i) for i in rows], [read(i) for i in others]
+
+
+def _body(row, view: ViewInput, person: PersonInput, faces, raster, mask: PersonMask | None) -> SeenBody | None:
+    """The person's body at the instant of the view's image; where none was fitted, what the detector's mask spans."""
+    if not person.present[row]:
+        return None
+    vertices = moved_vertices(person.vertices, row, float(view.late[row]))
+    if np.isfinite(vertices[0, 0]):
+        return see_body(view.camera, vertices, faces, raster, mask)
+    if mask is None:
+        return None
+    crop = Crop.of(tuple(int(v) for v in mask.box))
+    depth = np.full(crop.size[::-1], np.inf, np.float32)
+    z = np.nanmedian(view.camera.to_camera(person.joints[row])[:, 2])
+    return SeenBody(crop, depth, float(view.camera.K[1, 1] / max(z, 0.1) * crop.scale[1]))
+
+
+def moved_vertices(vertices: np.ndarray, row: int, late: float) -> np.ndarray:
+    """A body (V, 3) ``late`` rows after ``row``, by its motion between the neighbouring rows that have one."""
+    here = vertices[row]
+    if abs(late) < 0.01:
+        return here
+    other = int(np.clip(row + np.sign(late), 0, len(vertices) - 1))
+    there = vertices[other]
+    if other == row or not np.isfinite(there[0, 0]):
+        return here
+    return here + np.float32(abs(late)) * (there - here)
+
+
+def _agree_over_views(seen: list[SeenFrame | None], views, people, row: int) -> None:
+    """Take from people the pixels that the other views rule out."""
+    for k, person in enumerate(people):
+        if not person.present[row] or not np.isfinite(person.vertices[row, 0, 0]):
+            continue
+        there = [c for c, frame in enumerate(seen) if frame is not None and frame.bodies[k] is not None]
+        silhouettes = [_silhouette(seen[c], views[c].camera, k) for c in there]
+        for c, keep in zip(there, supported(silhouettes, person.vertices[row]), strict=True):
+            labels = seen[c].labels
+            labels[(labels == k + 1) & ~keep] = 0
+
+
+def _silhouette(frame: SeenFrame, camera: Camera, k: int) -> Silhouette:
+    body = np.zeros(frame.labels.shape, bool)
+    x0, y0, x1, y1 = frame.bodies[k].crop.window
+    body[y0:y1, x0:x1] = _in_window(np.isfinite(frame.bodies[k].depth), frame.bodies[k].crop)
+    mine, others = frame.labels == k + 1, (frame.labels != 0) & (frame.labels != k + 1)
+    return Silhouette(camera, mine, others | (body & ~mine), body)
+
+
+def _in_window(values: np.ndarray, crop: Crop) -> np.ndarray:
+    x0, y0, x1, y1 = crop.window
+    if values.shape == (y1 - y0, x1 - x0):
+        return values
+    return cv2.resize(values.astype(np.uint8), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _finish(row, before, seen, after, people, views, frames, writer: MaskWriter) -> None:
+    """Settle a frame with its neighbours in time at hand, and store it."""
+    for c, view in enumerate(views):
+        frame, number, name = seen[c], int(frames[row]), view.camera.name
+        if frame is not None:
+            near = [side[c].labels for side in (before, after) if side is not None and side[c] is not None]
+            _settle(frame, near)
+        for k, person in enumerate(people):
+            if not person.present[row]:
+                writer.note(name, number, person.person, ABSENT)
+            elif frame is None:
+                writer.note(name, number, person.person, NO_IMAGE)
+            elif frame.bodies[k] is None:
+                writer.note(name, number, person.person, OUT_OF_VIEW)
+            else:
+                _store(frame, k, person, row, name, number, writer)
+
+
+def _settle(frame: SeenFrame, near: list[np.ndarray]) -> None:
+    for k, body in enumerate(frame.bodies):
+        if body is None:
+            continue
+        x0, y0, x1, y1 = body.crop.window
+        part = frame.labels[y0:y1, x0:x1]
+        silhouette = _in_window(np.isfinite(body.depth), body.crop)
+        mine = part == k + 1
+        kept = without_flashes(mine, [n[y0:y1, x0:x1] == k + 1 for n in near], silhouette)
+        kept = tidied(kept, silhouette) & (mine | (part == 0))
+        part[mine & ~kept] = 0
+        part[kept] = k + 1
+
+
+def _store(frame: SeenFrame, k: int, person: PersonInput, row, camera: str, number: int, writer: MaskWriter) -> None:
+    body = frame.bodies[k]
+    x0, y0, x1, y1 = body.crop.window
+    mask, hidden = frame.labels == k + 1, np.zeros(frame.labels.shape, bool)
+    fitted = bool(np.isfinite(person.vertices[row, 0, 0]))
+    agreed = float("nan")
+    if fitted:
+        behind = hidden_part(k, body, frame.evidence[k].others_depth, frame.labels)
+        hidden[y0:y1, x0:x1] = behind
+        agreed = agreement(mask[y0:y1, x0:x1], _in_window(np.isfinite(body.depth), body.crop), behind)
+    writer.put(camera, number, person.person, mask, hidden, agreement=agreed, body=fitted)
