@@ -55,8 +55,8 @@ def stage_picture(
     Args:
         stage: of ``LAYERS``.
         camera, image: undistorted; without an image the ground is dark.
-        detections, tracks, camera_index, bodies, masks, fps, scale: as ``Overlay`` takes them; what the stage does not show is
-            ignored, so all may be given.
+        detections, tracks, camera_index, bodies, masks, fps, scale: as ``Overlay`` takes them; what the stage does not
+            show is ignored, so all may be given.
         person: show this person alone.
         compare: the plain image to the left of the picture.
 
