@@ -97,26 +97,52 @@ class Fused:
         tokens: (P, V, C).
         point: (P, D).
         visible: (P, V) or None.
+        distance: (P,) metres to the body, positive outside; None where the network does not build on it.
     """
 
     tokens: Tensor
     point: Tensor
     visible: Tensor | None
+    distance: Tensor | None = None
+
+
+class PlainLogits(nn.Module):
+    """What the head says is the logit."""
+
+    def forward(self, out: Tensor, distance: Tensor | None) -> Tensor:
+        return out
+
+
+class AroundBody(nn.Module):
+    """The head adds to the body's signed distance; see ``presets.ResidualOptions``."""
+
+    def __init__(self, width: float, reach: float) -> None:
+        super().__init__()
+        self.width, self.reach = width, reach
+
+    def forward(self, out: Tensor, distance: Tensor | None) -> Tensor:
+        return -(distance + self.reach * out.to(distance.dtype)) / self.width
 
 
 class Decoder(nn.Module):
     """Fusion and head of one level."""
 
-    def __init__(self, fusion: NoFusion | ViewAttention, head: PooledHead | MeanInsideHead) -> None:
+    def __init__(
+        self, fusion: NoFusion | ViewAttention, head: PooledHead | MeanInsideHead, outcome: PlainLogits | AroundBody
+    ) -> None:
         super().__init__()
-        self.fusion, self.head = fusion, head
+        self.fusion, self.head, self.outcome = fusion, head, outcome
+        if isinstance(outcome, AroundBody):
+            last = head.mlp.layers[-1]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
-    def fuse(self, tokens: Tensor, point: Tensor, visible: Tensor | None) -> Fused:
-        return Fused(self.fusion(tokens, visible), point, visible)
+    def fuse(self, tokens: Tensor, point: Tensor, visible: Tensor | None, distance: Tensor | None = None) -> Fused:
+        return Fused(self.fusion(tokens, visible), point, visible, distance)
 
     def logits(self, fused: Fused) -> Tensor:
         """(P,)"""
-        return self.head(fused.tokens, fused.point, fused.visible)
+        return self.outcome(self.head(fused.tokens, fused.point, fused.visible), fused.distance)
 
 
 class TokenEmbedding(nn.Module):

@@ -34,6 +34,9 @@ class SurfaceInputs:
         rgb: (B, V, 3, S, S) in [-1, 1], 0 off the person.
         normals: (B, V, 3, S, S) predicted, 0 off the person.
         global_normals: (B, V, 3, S, S) of the body in its canonical frame, 0 off the body.
+        mask: (B, V, 1, S, S) 1 on the person, -1 where nobody is, 0 where someone or something else is in front.
+        body_depth: (B, V, 2, S, S) depth of the body's surface along the camera's axis from the frame's centre, in
+            canonical units, 0 off the body; and 1 on the body, 0 off it.
         volume: (B, C, R/2, R/2, R/2) even voxels of the body volume.
     """
 
@@ -46,6 +49,8 @@ class SurfaceInputs:
     rgb: Tensor | None = None
     normals: Tensor | None = None
     global_normals: Tensor | None = None
+    mask: Tensor | None = None
+    body_depth: Tensor | None = None
     volume: Tensor | None = None
 
     def map(self, name: str) -> Tensor:
@@ -53,7 +58,7 @@ class SurfaceInputs:
 
     def geometry(self) -> SurfaceInputs:
         """Itself without images and volume."""
-        return replace(self, rgb=None, normals=None, global_normals=None, volume=None)
+        return replace(self, **dict.fromkeys((*presets.MAP_CHANNELS, "volume")))
 
     def to(self, device: torch.device | str) -> SurfaceInputs:
         tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
@@ -69,7 +74,7 @@ class SurfaceInputs:
             value = self.map(name)
             if value is None:
                 raise ValueError(f"{name}: missing; network {of.name!r} reads {', '.join(sorted(of.inputs))}")
-            shape = (B, V, 3, self.size, self.size)
+            shape = (B, V, presets.MAP_CHANNELS.get(name), self.size, self.size)
             if name == "volume":
                 (side, kind), *_ = even.items()
                 shape = (B, presets.VOLUME_CHANNELS[kind], side, side, side)
@@ -101,7 +106,7 @@ def _with_views(item: SurfaceInputs, views: int) -> SurfaceInputs:
     B, V = item.projection.shape[:2]
     present = torch.ones(B, V, dtype=torch.bool) if item.present is None else item.present
     values = {"present": present.to(item.projection.device)}
-    for name in ("projection", "present", "rgb", "normals", "global_normals"):
+    for name in ("projection", "present", *presets.MAP_CHANNELS):
         value = values.get(name, getattr(item, name))
         if value is not None:
             filler = value[:, :1].expand(-1, views - V, *value.shape[2:])
@@ -271,6 +276,27 @@ def global_normal_map(interpolated: np.ndarray, hit: np.ndarray) -> Tensor:
     length = np.linalg.norm(interpolated, axis=-1, keepdims=True)
     unit = np.where(hit[..., None], interpolated / np.maximum(length, 1e-6), 0)
     return torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1), np.float32))
+
+
+def mask_map(soft: Tensor, blocked: Tensor | None = None) -> Tensor:
+    """The mask as networks read it: (1, S, S) in -1..1.
+
+    Args:
+        soft: (S, S) in 0..1, on the person. blocked: (S, S) bool, where someone or something else is in front.
+    """
+    out = 2 * soft - 1
+    return (out if blocked is None else torch.where(blocked, out.clamp_min(0), out))[None]
+
+
+def body_depth_map(depth: np.ndarray, centre_depth: float, scale: float) -> Tensor:
+    """Depth of the body as rendered, (S, S) metres along the axis and infinity off it, to input (2, S, S).
+
+    Args:
+        centre_depth: metres, of the canonical frame's centre. scale: of that frame.
+    """
+    hit = np.isfinite(depth)
+    relative = np.where(hit, (np.where(hit, depth, 0) - centre_depth) * scale, 0)
+    return torch.from_numpy(np.stack([relative, hit]).astype(np.float32))
 
 
 # --- visibility of points -------------------------------------------------------------------------------------------

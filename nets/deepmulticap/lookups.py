@@ -28,6 +28,8 @@ class Located:
         visible: (B, N, V) bool, at least one True a point; None where all are.
         unseen: (B, N) bool, points that no view sees: their image features are zero; None where there are none.
         extra: (B, N, D) numbers the caller adds to each point; D may be 0.
+        cues: (B, N, V, 3) what the views say directly: metres behind the body's surface in canonical units, whether
+            the body is there, and the mask (1 the person, -1 nobody, 0 unknown); None where nobody reads it.
     """
 
     pixels: Tensor
@@ -37,6 +39,7 @@ class Located:
     visible: Tensor | None
     unseen: Tensor | None
     extra: Tensor
+    cues: Tensor | None = None
 
 
 class PixelCentres(nn.Module):
@@ -89,6 +92,15 @@ def look_at_maps(maps: Tensor, located: Located, align_corners: bool) -> Tensor:
     out = nn_functional.grid_sample(maps.flatten(0, 1), grid, align_corners=align_corners, padding_mode="zeros")
     out = out[..., 0].reshape(B, V, C, -1).permute(0, 3, 1, 2)
     return mask_tokens(out, located)
+
+
+def look_at_cues(cues: Tensor, located: Located, align_corners: bool) -> Tensor:
+    """(B, N, V, 3) of maps (B, V, 3, S, S) of body depth, where it is, and the mask: see ``Located.cues``."""
+    found = look_at_maps(cues, located, align_corners)
+    hit = found[..., 1]
+    surface = found[..., 0] / hit.clamp_min(1e-3)  # at the outline the map is blended with the nothing beyond
+    behind = torch.where(hit > 0.05, located.depth.transpose(1, 2) - surface, torch.zeros_like(hit))
+    return torch.stack([behind, hit, found[..., 2]], -1)
 
 
 def look_at_volume(volume: Tensor, located: Located) -> Tensor:

@@ -14,14 +14,16 @@ The number of views is not in the weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from nets.deepmulticap import presets
+from nets.deepmulticap.body_features import POINT_CHANNELS
 from nets.deepmulticap.compat import ReleasedPixels
 from nets.deepmulticap.decoders import (
+    AroundBody,
     Decoder,
     FirstView,
     Fused,
@@ -30,6 +32,7 @@ from nets.deepmulticap.decoders import (
     MeanInsideHead,
     MeanOfViews,
     NoFusion,
+    PlainLogits,
     PooledHead,
     TokenEmbedding,
 )
@@ -38,6 +41,7 @@ from nets.deepmulticap.lookups import (
     Located,
     PixelCentres,
     canonical,
+    look_at_cues,
     look_at_maps,
     look_at_volume,
     mask_tokens,
@@ -55,7 +59,7 @@ class ImageSource(nn.Module):
     def __init__(self, options: presets.FilterOptions) -> None:
         super().__init__()
         self.names = options.inputs
-        inputs = 3 * len(options.inputs)
+        inputs = options.channels
         if options.kind == "hourglass":
             self.filter: nn.Module = HourglassFilter(
                 inputs, options.outputs, options.base, options.stacks, options.stride, upsample=options.upsample
@@ -125,7 +129,28 @@ class NoDepth(nn.Module):
         return located.extra
 
 
-_DEPTHS = {"canonical": CanonicalDepth, "camera": CameraDepth, "none": NoDepth}
+class BodyDepth(nn.Module):
+    """A point's place is told by the body: xyz in its frame at several scales, its nearest point, and in each view how
+    far behind its surface the point is and whether the mask covers it."""
+
+    octaves = 3
+    per_view, per_point = 3, 3 + 6 * octaves
+
+    def of_views(self, located: Located) -> Tensor:
+        behind, hit, mask = located.cues.unbind(-1)
+        return mask_tokens(torch.stack([(10 * behind).clamp(-2, 2), hit, mask], -1), located)
+
+    def of_points(self, located: Located) -> Tensor:
+        xyz = located.canonical
+        waves = [2**k * 2 * torch.pi * xyz for k in range(self.octaves)]
+        extra = located.extra
+        if extra.shape[-1] == POINT_CHANNELS:  # distance and way in decimetres, directions as they are
+            distance, normal, way = extra.split((1, 3, 3), -1)
+            extra = torch.cat([(10 * distance).clamp(-2, 2), normal, (10 * way).clamp(-2, 2)], -1)
+        return torch.cat([xyz + 0.5, *(f(w) for w in waves for f in (torch.sin, torch.cos)), extra], -1)
+
+
+_DEPTHS = {"canonical": CanonicalDepth, "camera": CameraDepth, "body": BodyDepth, "none": NoDepth}
 _POOLS = {"first": FirstView, "mean": MeanOfViews, "max": MaxOfViews}
 _PIXELS = {"centres": PixelCentres, "released": ReleasedPixels}
 _EMBEDDINGS = {"tokens": TokenEmbedding, "mlp": HiddenEmbedding}
@@ -134,14 +159,14 @@ _EMBEDDINGS = {"tokens": TokenEmbedding, "mlp": HiddenEmbedding}
 class Level(nn.Module):
     """Sources of features, their fusion over views and the implicit function."""
 
-    def __init__(self, options: presets.LevelOptions, embedding: int, point_channels: int) -> None:
+    def __init__(self, options: presets.LevelOptions, embedding: int, of: presets.Preset) -> None:
         super().__init__()
         self.sources = nn.ModuleDict({"image": ImageSource(options.image)})
         if options.volume is not None:
             self.sources["volume"] = VolumeSource(options.volume)
         self.depth = _DEPTHS[options.depth]()
         self.width = embedding + sum(s.outputs for s in self.sources.values()) + self.depth.per_view
-        attention, point = options.attention, self.depth.per_point + point_channels
+        attention, point = options.attention, self.depth.per_point + of.point_channels
         fusion: nn.Module = NoFusion()
         if attention is not None:
             fusion = ViewAttention(
@@ -152,7 +177,10 @@ class Level(nn.Module):
             head: nn.Module = MeanInsideHead(self.width, point, options.widths)
         else:
             head = PooledHead(_POOLS[options.pooling](), self.width, point, options.widths)
-        self.decoder = Decoder(fusion, head)
+        residual = of.residual
+        outcome = PlainLogits() if residual is None else AroundBody(residual.width, residual.reach)
+        self.builds_on_body = residual is not None
+        self.decoder = Decoder(fusion, head, outcome)
 
     def encode(self, inputs: SurfaceInputs) -> dict[str, Tensor]:
         return {name: source.encode(inputs) for name, source in self.sources.items()}
@@ -171,7 +199,8 @@ class Level(nn.Module):
         """Fused tokens of B x N points, flat."""
         tokens = self.tokens(features, located, pixels, embedding).flatten(0, 1)
         visible = None if located.visible is None else located.visible.flatten(0, 1)
-        return self.decoder.fuse(tokens, self.depth.of_points(located).flatten(0, 1), visible)
+        distance = located.extra[..., 0].flatten() if self.builds_on_body else None
+        return self.decoder.fuse(tokens, self.depth.of_points(located).flatten(0, 1), visible, distance)
 
 
 @dataclass(frozen=True)
@@ -181,11 +210,13 @@ class Features:
     Attributes:
         coarse, fine: per level, maps "image" (B, V, C, h, w) and, where there is one, "volume" (B, C, r, r, r).
         inputs: the inputs without their images: projection, frame, presence.
+        cues: (B, V, 3, S, S) body depth, where it is, and the mask, if a level reads them at points.
     """
 
     coarse: LevelFeatures
     fine: LevelFeatures
     inputs: SurfaceInputs
+    cues: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -208,28 +239,36 @@ class SurfaceNetwork(nn.Module):
         self.preset = of
         self.pixels = _PIXELS[of.sampling]()
         self.embedding = _EMBEDDINGS[of.embedding]()
-        self.coarse = Level(of.coarse, 0, of.point_channels)
+        if of.residual is not None and of.point_channels != POINT_CHANNELS:
+            raise ValueError(f"network {of.name!r} builds on the body's distance, but reads no body features")
+        self.coarse = Level(of.coarse, 0, of)
         self.fine: Level | None = None
         if of.fine is not None:
             hidden = self.coarse.decoder.head.hidden_width
             embedding = {"tokens": self.coarse.width, "mlp": hidden}[of.embedding]
-            self.fine = Level(of.fine, embedding, of.point_channels)
+            self.fine = Level(of.fine, embedding, of)
+        self.reads_cues = any(level.depth == "body" for level in of.levels)
 
     def encode(self, inputs: SurfaceInputs) -> Features:
         """Raises ValueError for inputs that this network cannot read, naming the field."""
         inputs.check(self.preset)
         fine = {} if self.fine is None else self.fine.encode(inputs)
-        return Features(self.coarse.encode(inputs), fine, inputs.geometry())
+        cues = torch.cat([inputs.body_depth, inputs.mask], 2).float() if self.reads_cues else None
+        return Features(self.coarse.encode(inputs), fine, inputs.geometry(), cues)
 
     def locate(
         self, features: Features, points: Tensor, seen: Tensor | None = None, extra: Tensor | None = None
     ) -> Located:
-        """Place points (B, N, 3) of the world in views and volume.
+        """Place points (B, N, 3) of the world in views and volume, at float32 whatever the rest is computed in.
 
         Args:
             seen: (B, V, N) bool, which views may speak of which points; all that are present if None.
-            extra: (B, N, point_channels) numbers of the caller's for each point.
+            extra: (B, N, point_channels) numbers of the caller's for each point: ``body_features.of_bodies``.
         """
+        with torch.autocast(points.device.type, enabled=False):
+            return self._locate(features, points.float(), seen, extra)
+
+    def _locate(self, features: Features, points: Tensor, seen: Tensor | None, extra: Tensor | None) -> Located:
         g = features.inputs
         B, N = points.shape[:2]
         pixels, metres = project(g.projection, points)
@@ -239,7 +278,7 @@ class SurfaceNetwork(nn.Module):
             extra = points.new_zeros(B, N, 0)
         if extra.shape != (B, N, self.preset.point_channels):
             raise ValueError(f"extra is {tuple(extra.shape)}; this network reads {self.preset.point_channels} a point")
-        return Located(
+        located = Located(
             pixels=pixels,
             grid=self.pixels(pixels, g.size),
             depth=(metres - at_centre) * g.scale[:, None, None],
@@ -248,6 +287,9 @@ class SurfaceNetwork(nn.Module):
             unseen=unseen,
             extra=extra,
         )
+        if features.cues is None:
+            return located
+        return replace(located, cues=look_at_cues(features.cues, located, self.pixels.align_corners))
 
     def fuse_coarse(self, features: Features, located: Located) -> Fused:
         return self.coarse.fuse(features.coarse, located, self.pixels)

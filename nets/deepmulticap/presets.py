@@ -5,8 +5,10 @@ A preset picks modules; the networks themselves hold no switches. Names: an arch
 
 ``released``                  the DeepMultiCap network as its code has it; the published checkpoint loads into it
 ``paper``                     the same as its paper has it (equations 1-6), where the code deviates
-``ours``                      this project's own: as released, with the image in the fine level, layer norms and a
-                              pooled read-out, so that no view is first
+``ours``                      this project's own: with the image in the fine level, layer norms and a pooled read-out,
+                              so that no view is first; around the body: each point knows the nearest point of the
+                              body and each view's mask and body depth there, and the network adds to the body's
+                              signed distance
 ``ours_without_attention``    "ours w/o Att" of Table 1: mean pooling inside the MLP
 ``ours_without_normal_maps``  "ours w/o SN" of Table 1: no global normal maps
 ``pifu_mean``                 PIFu (Saito 2019): camera depth, mean pooling at the middle of the MLP
@@ -26,9 +28,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from nets.deepmulticap.body_features import POINT_CHANNELS
 from nets.normals import RELEASED_NORMALS, SMALL_NORMALS, NormalOptions
 
 RGB, NORMALS, GLOBAL_NORMALS = "rgb", "normals", "global_normals"
+MASK, BODY_DEPTH = "mask", "body_depth"
+MAP_CHANNELS = {RGB: 3, NORMALS: 3, GLOBAL_NORMALS: 3, MASK: 1, BODY_DEPTH: 2}
 VOLUME_CHANNELS = {"occupancy": 1, "semantic": 3}
 
 
@@ -37,7 +42,7 @@ class FilterOptions:
     """A 2D encoder.
 
     Attributes:
-        inputs: maps of three channels each, joined in this order, of "rgb", "normals" (predicted), "global_normals".
+        inputs: maps, joined in this order, of "rgb", "normals" (predicted), "global_normals", "mask".
         kind: "hourglass" or "pyramid".
         stride: image pixels per feature; 2 for a pyramid.
         upsample: inside the hourglasses; "bicubic" as released.
@@ -50,6 +55,11 @@ class FilterOptions:
     stacks: int = 4
     stride: int = 4
     upsample: str = "bicubic"
+
+    @property
+    def channels(self) -> int:
+        """Of the maps joined."""
+        return sum(MAP_CHANNELS[name] for name in self.inputs)
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,8 @@ class LevelOptions:
         attention: None for no attention among views.
         pooling: how views become one: "first" (token of the first visible view), "mean", "max" (all before the MLP), or
             "mean_inside" (each view goes through the MLP's first half, their mean through the second; PIFu).
-        depth: what a point says of its place: "canonical" (xyz in the body's frame), "camera" (depth in each view) or
+        depth: what a point says of its place: "canonical" (xyz in the body's frame), "camera" (depth in each view),
+            "body" (canonical, at several scales, and in each view how far behind the body's surface, and the mask) or
             "none".
         widths: hidden layers of the MLP.
     """
@@ -102,6 +113,21 @@ class LevelOptions:
 
 
 @dataclass(frozen=True)
+class ResidualOptions:
+    """The network adds to the body's signed distance d: the logit is -(d + reach x output) / width.
+
+    A fresh network gives exactly the body, since its last layer starts at zero.
+
+    Attributes:
+        width: metres over which occupancy changes at the surface.
+        reach: metres that an output of one adds.
+    """
+
+    width: float = 0.006
+    reach: float = 0.05
+
+
+@dataclass(frozen=True)
 class Preset:
     """A whole network.
 
@@ -109,7 +135,8 @@ class Preset:
         image_size: side of the square crops in pixels.
         sampling: how pixels become places in feature maps: "centres" (pixel centres at integers) or "released".
         embedding: what the fine level reads of the coarse one: "tokens" (fused, one a view) or "mlp" (its middle).
-        point_channels: numbers a caller adds to every point beside its place (signed distance to the body, ...).
+        point_channels: numbers a caller adds to every point beside its place: those of ``body_features``, if any.
+        residual: None for logits as the heads give them.
         normals: the network that predicts normal maps; None where nothing reads them.
     """
 
@@ -120,6 +147,7 @@ class Preset:
     sampling: str = "centres"
     embedding: str = "tokens"
     point_channels: int = 0
+    residual: ResidualOptions | None = None
     normals: NormalOptions | None = None
 
     @property
@@ -128,8 +156,9 @@ class Preset:
 
     @property
     def inputs(self) -> frozenset[str]:
-        """What has to be prepared: of "rgb", "normals", "global_normals", "volume"."""
+        """What has to be prepared: of the names of maps, and "volume"."""
         names = {name for level in self.levels for name in level.image.inputs}
+        names |= {name for level in self.levels if level.depth == "body" for name in (MASK, BODY_DEPTH)}
         return frozenset(names | ({"volume"} if any(level.volume for level in self.levels) else set()))
 
     @property
@@ -144,13 +173,15 @@ class Preset:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preset:
         """Raises TypeError or KeyError where ``values`` do not describe a preset."""
-        rest = {k: v for k, v in values.items() if k not in ("coarse", "fine", "normals")}
+        rest = {k: v for k, v in values.items() if k not in ("coarse", "fine", "normals", "residual")}
         coarse, fine, normals = values["coarse"], values.get("fine"), values.get("normals")
+        residual = values.get("residual")
         return cls(
             **rest,
             coarse=_level(coarse),
             fine=None if fine is None else _level(fine),
             normals=None if normals is None else NormalOptions(**normals),
+            residual=None if residual is None else ResidualOptions(**residual),
         )
 
 
@@ -212,13 +243,20 @@ def _released(s: Sizes) -> Preset:
     return Preset("released", coarse, fine, sampling="released", normals=s.normals)
 
 
-def _ours(s: Sizes) -> Preset:
+def _without_first_view(s: Sizes) -> Preset:
     base = with_choices(_released(s), fine_inputs="rgb_normals", layer_norm=True, read_out="pooled")
-    return replace(base, name="ours", sampling="centres")
+    return replace(base, sampling="centres")
+
+
+def _ours(s: Sizes) -> Preset:
+    base = _each_level(_without_first_view(s), depth="body")
+    coarse, fine = (replace(lv, image=_reading(lv.image, *lv.image.inputs, MASK)) for lv in base.levels)
+    around = {"point_channels": POINT_CHANNELS, "residual": ResidualOptions()}
+    return replace(base, name="ours", coarse=coarse, fine=fine, **around)
 
 
 def _paper(s: Sizes) -> Preset:
-    base = with_choices(_ours(s), volume="semantic", depth="camera", coarse_embedding="mlp")
+    base = with_choices(_without_first_view(s), volume="semantic", depth="camera", coarse_embedding="mlp")
     # Equation 6 has no z(X): as in PIFuHD, the embedding carries it.
     return replace(base, name="paper", fine=replace(base.fine, depth="none"))
 
@@ -294,7 +332,7 @@ def preset(name: str) -> Preset:
 def choices(of: Preset) -> dict[str, str]:
     """The six settings in which paper and released code differ, as every card names them; "none" where not there."""
     coarse, last = of.coarse, of.levels[-1]
-    fine_inputs = {n for n in of.fine.image.inputs if n != GLOBAL_NORMALS} if of.fine else set()
+    fine_inputs = set(of.fine.image.inputs) if of.fine else set()
     return {
         "fine_inputs": "_".join(n for n in (RGB, NORMALS) if n in fine_inputs) or "none",
         "volume": coarse.volume.kind if coarse.volume else "none",
@@ -320,7 +358,7 @@ def with_choices(
     Args:
         fine_inputs: "normals" (released code) or "rgb_normals" (paper, equation 6).
         volume: "occupancy" (released code) or "semantic" (paper, equation 5).
-        depth: "canonical" (released code) or "camera" (paper, equation 1).
+        depth: "canonical" (released code), "camera" (paper, equation 1) or "body" (ours).
         coarse_embedding: "tokens" (released code) or "mlp" (the paper's Omega, after PIFuHD).
         layer_norm: False (released code) or True (the transformer the paper cites).
         read_out: "first" (released code) or "pooled" (no view comes first).
@@ -340,7 +378,7 @@ def with_choices(
 def _with_fine_inputs(of: Preset, value: str) -> Preset:
     if of.fine is None or value not in ("normals", "rgb_normals"):
         raise ValueError(f"fine_inputs {value!r}: a fine level reads normals or rgb_normals")
-    keep = [GLOBAL_NORMALS] if GLOBAL_NORMALS in of.fine.image.inputs else []
+    keep = [name for name in of.fine.image.inputs if name not in (RGB, NORMALS)]
     names = [RGB, NORMALS] if value == "rgb_normals" else [NORMALS]
     return replace(of, fine=replace(of.fine, image=_reading(of.fine.image, *names, *keep)))
 
@@ -352,8 +390,8 @@ def _with_volume(of: Preset, value: str) -> Preset:
 
 
 def _with_depth(of: Preset, value: str) -> Preset:
-    if value not in ("canonical", "camera"):
-        raise ValueError(f"depth {value!r}: canonical or camera")
+    if value not in ("canonical", "camera", "body"):
+        raise ValueError(f"depth {value!r}: canonical, camera or body")
     return _each_level(of, depth=value)
 
 

@@ -81,8 +81,10 @@ def _located(of: Located, some: Tensor) -> Located:
         visible=None if of.visible is None else of.visible[:, some],
         unseen=None if of.unseen is None else of.unseen[:, some],
         extra=of.extra[:, some],
+        cues=None if of.cues is None else of.cues[:, some],
     )
 
 
 def _fused(of: Fused, some: Tensor) -> Fused:
-    return Fused(of.tokens[some], of.point[some], None if of.visible is None else of.visible[some])
+    visible, distance = (None if x is None else x[some] for x in (of.visible, of.distance))
+    return Fused(of.tokens[some], of.point[some], visible, distance)

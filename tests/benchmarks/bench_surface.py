@@ -25,12 +25,12 @@ def seconds_per_point(sample: int = SAMPLE) -> float:
     from nets.deepmulticap.network import build
     from nets.deepmulticap.presets import preset
     from pipeline.surface.network_level import encode, network_level
-    from tests.nets.ball_person import random_inputs, random_points
+    from tests.nets.ball_person import extra, random_inputs, random_points
 
     torch.manual_seed(0)
     network = build(preset("ours_small")).eval()
     inputs = random_inputs(VIEWS, size=network.preset.image_size, resolution=64)
-    answer = network_level(network, encode(network, inputs), certain=1e9)
+    answer = network_level(network, encode(network, inputs), extra=lambda p: extra(network, p[None])[0], certain=1e9)
     points, times = random_points(sample)[0], []
     for _ in range(3):
         begin = time.perf_counter()

@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 
-from nets.deepmulticap.inputs import CanonicalFrame, SurfaceInputs
+from nets.deepmulticap.body_features import BodySurface, of_bodies
+from nets.deepmulticap.inputs import CanonicalFrame, SurfaceInputs, body_depth_map, mask_map
+from nets.deepmulticap.presets import MAP_CHANNELS
 
 CENTRE = np.array([0.4, 1.1, -0.3])
 BALL, BOX = 0.30, np.array([0.16, 0.45, 0.12])  # radius; half sides; the ball sits on the box's upper half
@@ -19,6 +21,33 @@ def inside(points):
 def body_inside(points):
     """The naked body: the box alone. The ball is what has to be learned from images."""
     return (np.abs(points - CENTRE) < BOX).all(-1)
+
+
+def body_surface():
+    """The naked body as a mesh: the box."""
+    corners = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = [(q[0], q[i], q[i + 1]) for q in quads for i in (1, 2)]
+    vertices = torch.from_numpy(CENTRE + BOX * corners).float()
+    return BodySurface(vertices, torch.tensor(faces), torch.eye(3))
+
+
+def extra(net, points):
+    """What ``net`` reads of the body at points (B, N, 3); None if nothing."""
+    return of_bodies([body_surface()] * len(points), points) if net.preset.point_channels == 7 else None
+
+
+def ask(net, inputs, points, seen=None):
+    """``net`` at points, with what it reads of the body there."""
+    return net(inputs, points, seen, extra(net, points))
+
+
+def awake(net):
+    """``net`` with a last layer that is not zero, so that a fresh network says more than the body does."""
+    for level in (net.coarse, net.fine):
+        if level is not None and net.preset.residual is not None:
+            torch.nn.init.normal_(level.decoder.head.mlp.layers[-1].weight, std=0.1)
+    return net
 
 
 def frame():
@@ -42,22 +71,27 @@ def ring(views, size, distance=3.0, seed=0):
 
 
 def silhouettes(projections, size, steps=96):
-    """(V, S, S) bool by marching along every pixel's ray."""
-    out = []
+    """(V, S, S) bool by marching along every pixel's ray, and (V, S, S) depth of the box, infinity off it."""
+    out, depths = [], []
     rows, columns = np.mgrid[:size, :size]
     for P in projections:
         eye = -np.linalg.solve(P[:, :3], P[:, 3])
         rays = np.stack([columns, rows, np.ones_like(rows)], -1) @ np.linalg.inv(P[:, :3]).T
         rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
         along = np.linspace(2.2, 3.8, steps)
-        out.append(inside(eye + rays[:, :, None] * along[:, None]).any(-1))
-    return np.stack(out)
+        points = eye + rays[:, :, None] * along[:, None]
+        out.append(inside(points).any(-1))
+        hit = body_inside(points)
+        distance = np.where(hit.any(-1), along[hit.argmax(-1)], np.inf)
+        depths.append(distance * (rays @ P[2, :3]))
+    return np.stack(out), np.stack(depths)
 
 
 def surface_inputs(views, size, resolution=32, seed=0):
     """One person, RGB from silhouettes, flat global normals, the box as body volume."""
     projections = ring(views, size, seed=seed)
-    masks = torch.from_numpy(silhouettes(projections, size)).float()[:, None]
+    covered, depths = silhouettes(projections, size)
+    masks = torch.from_numpy(covered).float()[:, None]
     rgb = masks * torch.tensor([0.6, -0.2, 0.3])[:, None, None]
     volume_points = np.stack(np.meshgrid(*[(np.arange(resolution) + 0.5) / resolution - 0.5] * 3, indexing="ij"), -1)
     f = frame()
@@ -71,6 +105,10 @@ def surface_inputs(views, size, resolution=32, seed=0):
         rgb=rgb[None],
         normals=(masks * torch.tensor([0.0, 0.0, -1.0])[:, None, None])[None],
         global_normals=(masks * torch.tensor([0.0, 1.0, 0.0])[:, None, None])[None],
+        mask=torch.stack([mask_map(m[0]) for m in masks])[None],
+        body_depth=torch.stack(
+            [body_depth_map(d, P[2, :3] @ CENTRE + P[2, 3], f.scale) for d, P in zip(depths, projections, strict=True)]
+        )[None],
         volume=volume[None, None],
     )
 
@@ -83,7 +121,8 @@ def random_inputs(views, size=32, people=1, resolution=16, channels=1, seed=0):
     def noise(*shape):
         return torch.rand(*shape, generator=generator) * 2 - 1
 
-    maps = {name: noise(people, views, 3, size, size) for name in ("rgb", "normals", "global_normals")}
+    maps = {name: noise(people, views, channels, size, size) for name, channels in MAP_CHANNELS.items()}
+    maps["body_depth"][:, :, 1] = (maps["body_depth"][:, :, 1] > 0).float()
     return SurfaceInputs(
         size=size,
         projection=torch.from_numpy(ring(views, size, seed=0.1 * seed)).float()[None].repeat(people, 1, 1, 1),

@@ -9,7 +9,7 @@ from nets.deepmulticap.inputs import point_visibility
 from nets.deepmulticap.losses import occupancy_bce, of_levels
 from nets.deepmulticap.network import build
 from nets.deepmulticap.presets import preset
-from tests.nets.ball_person import CENTRE, body_inside, frame, inside, surface_inputs
+from tests.nets.ball_person import CENTRE, body_inside, extra, frame, inside, surface_inputs
 
 SIZE, RESOLUTION, STEPS = 48, 32, 120
 
@@ -45,7 +45,7 @@ def test_a_small_network_learns_what_the_body_does_not_show():
         points = CENTRE + np.concatenate([rng.uniform(-half, half, (200, 3)), rng.normal(0, 0.28, (300, 3))])
         at = torch.from_numpy(points).float()[None]
         seen = point_visibility(inputs.projection, at, SIZE)
-        prediction = network(inputs, at, seen)
+        prediction = network(inputs, at, seen, extra(network, at))
         loss = of_levels(occupancy_bce, prediction.coarse, prediction.fine, torch.from_numpy(inside(points))[None])
         optimiser.zero_grad()
         loss.backward()
@@ -55,7 +55,7 @@ def test_a_small_network_learns_what_the_body_does_not_show():
     grid = dense_grid()
     at = torch.from_numpy(grid).float()[None]
     seen = point_visibility(inputs.projection, at, SIZE)
-    found = (network.occupancy(network.encode(inputs), at, seen)[0] > 0.5).numpy()
+    found = (network.occupancy(network.encode(inputs), at, seen, extra(network, at))[0] > 0.5).numpy()
     print(f"loss {loss:.4f}, IoU {iou(found, inside(grid)):.3f}, body alone {iou(body_inside(grid), inside(grid)):.3f}")
     assert iou(body_inside(grid), inside(grid)) < 0.6
     assert iou(found, inside(grid)) > 0.85

@@ -10,20 +10,20 @@ from nets.checkpoints import CheckpointError, read_state, write_state
 from nets.deepmulticap import presets, weights
 from nets.deepmulticap.decoders import MaxOfViews, MeanInsideHead, MeanOfViews, NoFusion
 from nets.deepmulticap.inputs import SurfaceInputs
-from nets.deepmulticap.network import CameraDepth, CanonicalDepth, build
+from nets.deepmulticap.network import BodyDepth, CameraDepth, build
 from nets.deepmulticap.presets import PRESET_NAMES, Preset, choices, preset, with_choices
 from nets.layers import ViewAttention
 from nets.normals import SMALL_NORMALS, NormalNetwork, predict_normals
-from tests.nets.ball_person import random_inputs, random_points
+from tests.nets.ball_person import ask, awake, random_inputs, random_points
 
 SETTINGS = [
     ("fine_inputs", "normals", "rgb_normals"), ("volume", "occupancy", "semantic"), ("depth", "canonical", "camera"),
     ("coarse_embedding", "tokens", "mlp"), ("layer_norm", False, True), ("read_out", "first", "pooled"),
 ]  # fmt: skip
 READS = {
-    "ours": {"rgb", "normals", "global_normals", "volume"},
-    "ours_without_attention": {"rgb", "normals", "global_normals", "volume"},
-    "ours_without_normal_maps": {"rgb", "normals", "volume"},
+    "ours": {"rgb", "normals", "global_normals", "mask", "body_depth", "volume"},
+    "ours_without_attention": {"rgb", "normals", "global_normals", "mask", "body_depth", "volume"},
+    "ours_without_normal_maps": {"rgb", "normals", "mask", "body_depth", "volume"},
     "pifu_mean": {"rgb"}, "pifu_attention": {"rgb"},
     "pifuhd_mean": {"rgb", "normals"}, "pifuhd_attention": {"rgb", "normals"},
     "pamir_mean": {"rgb", "volume"},
@@ -39,15 +39,15 @@ def with_little_volume(of):
 
 def only(inputs, names):
     """The inputs with what is not in ``names`` taken away: a network must not want more than it says."""
-    return replace(inputs, **{n: None for n in ("rgb", "normals", "global_normals", "volume") if n not in names})
+    return replace(inputs, **{n: None for n in (*presets.MAP_CHANNELS, "volume") if n not in names})
 
 
 def run(of, seed=0) -> tuple:
     torch.manual_seed(seed)
-    net = build(of)
+    net = awake(build(of))
     channels = presets.VOLUME_CHANNELS[of.coarse.volume.kind] if of.coarse.volume else 1
     inputs: SurfaceInputs = only(random_inputs(3, channels=channels), of.inputs)
-    prediction = net(inputs, random_points(9))
+    prediction = ask(net, inputs, random_points(9))
     assert prediction.fine.shape == (1, 9)
     assert bool(torch.isfinite(prediction.fine).all())
     (prediction.fine.mean() + prediction.coarse.mean()).backward()
@@ -127,7 +127,7 @@ def test_comparison_networks_are_those_of_the_papers(suffix):
     assert nets["pifuhd_mean"].preset.embedding == "mlp"
     assert isinstance(nets["pifuhd_attention"].fine.decoder.fusion, ViewAttention)
     assert isinstance(nets["pifuhd_attention"].fine.decoder.head.pool, MeanOfViews)
-    assert isinstance(nets["ours"].coarse.depth, CanonicalDepth)
+    assert isinstance(nets["ours"].coarse.depth, BodyDepth)
     assert isinstance(nets["deepvisualhull"].coarse.decoder.head.pool, MaxOfViews)
     assert all(p.order_free for p in (preset(n + suffix) for n in READS))
 
@@ -161,7 +161,7 @@ def test_camera_depth_is_metres_from_the_body_along_the_axis():
 
 
 def test_extra_numbers_of_points_take_part():
-    of = with_little_volume(replace(preset("small"), point_channels=2))
+    of = with_little_volume(replace(preset("small"), point_channels=2, residual=None))
     net = build(of)
     inputs, points = random_inputs(2), random_points(4)
     extra = torch.zeros(1, 4, 2)
@@ -174,7 +174,7 @@ def test_extra_numbers_of_points_take_part():
 def test_the_fine_level_trains_over_a_frozen_coarse_one():
     net = build(with_little_volume(preset("small")))
     net.freeze_coarse()
-    net(random_inputs(2), random_points(5)).fine.sum().backward()
+    ask(net, random_inputs(2), random_points(5)).fine.sum().backward()
     assert all(p.grad is None for p in net.coarse.parameters())
     assert all(p.grad is not None for p in net.fine.parameters())
 

@@ -8,8 +8,8 @@ import torch
 
 from nets.deepmulticap.inputs import SurfaceInputs, collate, point_visibility
 from nets.deepmulticap.network import build
-from nets.deepmulticap.presets import VolumeOptions, preset, with_choices
-from tests.nets.ball_person import random_inputs, random_points
+from nets.deepmulticap.presets import MAP_CHANNELS, VolumeOptions, preset, with_choices
+from tests.nets.ball_person import ask, awake, extra, random_inputs, random_points
 
 
 def tiny(name="ours_small", **choices):
@@ -22,7 +22,7 @@ def tiny(name="ours_small", **choices):
 
 def network(of, seed=0):
     torch.manual_seed(seed)
-    net = build(of).eval()
+    net = awake(build(of)).eval()
     with torch.no_grad():  # fresh weights speak too softly for a difference to show
         for p in net.parameters():
             p.mul_(1.5)
@@ -30,7 +30,7 @@ def network(of, seed=0):
 
 
 def reordered(inputs: SurfaceInputs, order):
-    views = ("projection", "rgb", "normals", "global_normals")
+    views = ("projection", *MAP_CHANNELS)
     return replace(inputs, **{name: getattr(inputs, name)[:, order] for name in views})
 
 
@@ -42,7 +42,7 @@ def pooled():
 @torch.no_grad()
 def test_one_to_twelve_views_with_the_same_weights(pooled):
     points = random_points(20)
-    values = [pooled(random_inputs(v), points).occupancy for v in range(1, 13)]
+    values = [ask(pooled, random_inputs(v), points).occupancy for v in range(1, 13)]
     assert all(v.shape == (1, 20) and bool(torch.isfinite(v).all()) for v in values)
     assert all((a - b).abs().max() > 1e-5 for a, b in itertools.pairwise(values))
     with pytest.raises(ValueError, match="13 views"):
@@ -59,7 +59,7 @@ def test_pooled_networks_do_not_care_which_view_is_first(name):
     seen = torch.rand(1, 5, 30, generator=torch.Generator().manual_seed(3)) > 0.4
     order = [3, 0, 4, 1, 2]
     for mask, its in ((None, None), (seen, seen[:, order])):
-        a, b = net(inputs, points, mask), net(reordered(inputs, order), points, its)
+        a, b = ask(net, inputs, points, mask), ask(net, reordered(inputs, order), points, its)
         assert torch.allclose(a.fine, b.fine, atol=2e-5)
         assert torch.allclose(a.coarse, b.coarse, atol=2e-5)
 
@@ -69,7 +69,7 @@ def test_released_read_out_depends_on_the_first_view():
     net = network(tiny(read_out="first"))
     assert not net.preset.order_free
     inputs, points = random_inputs(4), random_points(30)
-    assert (net(inputs, points).fine - net(reordered(inputs, [1, 0, 2, 3]), points).fine).abs().max() > 1e-3
+    assert (ask(net, inputs, points).fine - ask(net, reordered(inputs, [1, 0, 2, 3]), points).fine).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("read_out", ["first", "pooled"])
@@ -78,12 +78,12 @@ def test_a_masked_view_is_as_if_it_were_not_there(read_out):
     """Not fed as black: whatever its images hold, the result is that of the other views alone."""
     net = network(tiny(read_out=read_out))
     inputs, points = random_inputs(4), random_points(30)
-    alone = net(reordered(inputs, [1, 3]), points)
+    alone = ask(net, reordered(inputs, [1, 3]), points)
     present = torch.tensor([[False, True, False, True]])
     for rgb in (inputs.rgb, torch.zeros_like(inputs.rgb), 100 * inputs.rgb):
         partly = replace(inputs, present=present, rgb=torch.where(present[:, :, None, None, None], inputs.rgb, rgb))
-        assert torch.allclose(net(partly, points).fine, alone.fine, atol=2e-5)
-    black = net(replace(inputs, rgb=inputs.rgb * present[:, :, None, None, None]), points)
+        assert torch.allclose(ask(net, partly, points).fine, alone.fine, atol=2e-5)
+    black = ask(net, replace(inputs, rgb=inputs.rgb * present[:, :, None, None, None]), points)
     assert (black.fine - alone.fine).abs().max() > 1e-3
 
 
@@ -92,8 +92,8 @@ def test_visibility_is_per_point(pooled):
     inputs, points = random_inputs(3), random_points(40)
     seen = torch.ones(1, 3, 40, dtype=torch.bool)
     seen[0, 2, :20] = False
-    mixed = pooled(inputs, points, seen).fine[0]
-    all_three, without = pooled(inputs, points).fine[0], pooled(reordered(inputs, [0, 1]), points).fine[0]
+    mixed = ask(pooled, inputs, points, seen).fine[0]
+    all_three, without = ask(pooled, inputs, points).fine[0], ask(pooled, reordered(inputs, [0, 1]), points).fine[0]
     assert torch.allclose(mixed[:20], without[:20], atol=2e-5)
     assert torch.allclose(mixed[20:], all_three[20:], atol=2e-5)
 
@@ -105,14 +105,15 @@ def test_points_that_nobody_sees_rest_on_the_body_alone(name):
     channels = 3 if name == "pamir_mean_small" else 1
     points, nobody = random_points(10), torch.zeros(1, 1, 10, dtype=torch.bool)
     values = [
-        net(random_inputs(v, seed=s, channels=channels), points, nobody.expand(1, v, 10)).fine
+        ask(net, random_inputs(v, seed=s, channels=channels), points, nobody.expand(1, v, 10)).fine
         for v, s in ((2, 0), (2, 5), (6, 5))
     ]
     assert all(bool(torch.isfinite(v).all()) for v in values)
     volume = random_inputs(1, channels=channels).volume
     same_body = [
-        net(replace(random_inputs(v, seed=s, channels=channels), volume=volume), points, nobody.expand(1, v, 10)).fine
+        ask(net, replace(random_inputs(v, seed=s, channels=channels), volume=volume), points, unseen).fine
         for v, s in ((2, 0), (2, 5), (6, 5))
+        for unseen in (nobody.expand(1, v, 10),)
     ]
     assert all(torch.allclose(v, same_body[0], atol=2e-5) for v in same_body)
     if net.preset.coarse.volume is not None:
@@ -123,9 +124,9 @@ def test_points_that_nobody_sees_rest_on_the_body_alone(name):
 def test_people_with_different_numbers_of_views_make_one_batch(pooled):
     a, b = random_inputs(2, seed=1), random_inputs(5, seed=2)
     points = random_points(15, people=2)
-    together = pooled(collate([a, b]), points).fine
-    apart = torch.cat([pooled(a, points[:1]).fine, pooled(b, points[1:]).fine])
-    assert torch.allclose(together, apart, atol=2e-5)
+    together = ask(pooled, collate([a, b]), points).fine
+    apart = torch.cat([ask(pooled, a, points[:1]).fine, ask(pooled, b, points[1:]).fine])
+    assert torch.allclose(together, apart, atol=1e-4)  # an output of 1 is 8 in the logit
 
 
 @torch.no_grad()
@@ -134,7 +135,7 @@ def test_gradients_and_nothing_else_come_from_visible_views(pooled):
     rgb = inputs.rgb.clone().requires_grad_(True)
     seen = torch.tensor([True, False, True])[None, :, None].expand(1, 3, 10)
     with torch.enable_grad():
-        pooled(replace(inputs, rgb=rgb), points, seen).fine.sum().backward()
+        ask(pooled, replace(inputs, rgb=rgb), points, seen).fine.sum().backward()
     per_view = rgb.grad.abs().sum((0, 2, 3, 4))
     assert per_view[1] == 0
     assert per_view[0] > 0
@@ -145,15 +146,16 @@ def test_eight_bits_for_features_are_enough_and_places_keep_theirs(pooled):
     """Under bfloat16 autocast, as on a GPU or in training: nearly the same, and a millimetre is still a difference."""
     inputs, points = random_inputs(3), random_points(200)
     with torch.no_grad():
-        exact = pooled(inputs, points).fine
+        exact = ask(pooled, inputs, points).fine
     with torch.autocast("cpu", torch.bfloat16):
-        coarse = pooled(inputs, points).fine
+        coarse = ask(pooled, inputs, points).fine
         coarse.sum().backward()
-    assert (coarse - exact).abs().max() < 0.05 * exact.std() + 0.05
+    assert (coarse - exact).abs().mean() < 0.03 * exact.std()
+    assert (coarse - exact).abs().max() < 0.10 * exact.std()
     assert all(bool(torch.isfinite(p.grad).all()) for p in pooled.parameters() if p.grad is not None)
     pooled.zero_grad()
     head = pooled.coarse.decoder.head.mlp
-    tokens, place = torch.zeros(1, pooled.coarse.width), torch.tensor([[0.9, 0.9, 0.9]])
+    tokens, place = torch.zeros(1, pooled.coarse.width), torch.full((1, head.place), 0.9)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         moved = head.run(None, tokens, place + 0.0005, 0, 1) - head.run(None, tokens, place, 0, 1)
     assert bool((moved != 0).float().mean() > 0.9)
@@ -163,15 +165,17 @@ def test_eight_bits_for_features_are_enough_and_places_keep_theirs(pooled):
 def test_views_that_all_see_are_as_without_a_mask(pooled):
     inputs, points = random_inputs(3), random_points(20)
     everyone = torch.ones(1, 3, 20, dtype=torch.bool)
-    plain = pooled(inputs, points).fine
-    assert torch.allclose(pooled(inputs, points, everyone).fine, plain, atol=1e-6)
-    assert torch.allclose(pooled(replace(inputs, present=everyone[..., 0]), points).fine, plain, atol=1e-6)
+    plain = ask(pooled, inputs, points).fine
+    assert torch.allclose(ask(pooled, inputs, points, everyone).fine, plain, atol=1e-6)
+    assert torch.allclose(ask(pooled, replace(inputs, present=everyone[..., 0]), points).fine, plain, atol=1e-6)
 
 
 @torch.no_grad()
 def test_batches_of_dense_evaluation_are_seamless(pooled):
     features, points = pooled.encode(random_inputs(3)), random_points(50)
-    assert torch.allclose(pooled.occupancy(features, points, batch=7), pooled.predict(features, points).occupancy)
+    of_body = extra(pooled, points)
+    seamless = pooled.occupancy(features, points, extra=of_body, batch=7)
+    assert torch.allclose(seamless, pooled.predict(features, points, extra=of_body).occupancy)
 
 
 def test_points_are_visible_where_they_are_in_the_crop_and_not_behind_someone():

@@ -11,7 +11,7 @@ from pipeline.surface import level
 from pipeline.surface.band import Band, lattice_around
 from pipeline.surface.extract import extract_surface
 from pipeline.surface.network_level import encode, network_level
-from tests.nets.ball_person import CENTRE, random_inputs, random_points
+from tests.nets.ball_person import CENTRE, awake, extra, random_inputs, random_points
 from tests.pipeline.clothed_person import body, logits
 
 POINTS = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 2 - torch.tensor([1.0, 0.0, 1.0])
@@ -71,7 +71,11 @@ def test_the_body_closes_what_nobody_sees():
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return build(preset("ours_small")).eval()
+    return awake(build(preset("ours_small"))).eval()
+
+
+def of_body(network):
+    return lambda points: extra(network, points[None])[0]
 
 
 def inputs_of(network, **more):
@@ -83,12 +87,17 @@ def test_the_network_is_asked_as_it_would_answer_by_itself(network):
     features = encode(network, inputs_of(network))
     points = random_points(300)[0]
     with torch.no_grad():
-        expected = network.predict(features, points[None])
-    assert torch.allclose(network_level(network, features, certain=1e9)(points), expected.fine[0], atol=1e-5)
-    assert torch.allclose(network_level(network, features, certain=0)(points), expected.coarse[0], atol=1e-5)
+        expected = network.predict(features, points[None], extra=extra(network, points[None]))
+
+
+    def found(certain):
+        return network_level(network, features, extra=of_body(network), certain=certain)(points)
+
+    assert torch.allclose(found(1e9), expected.fine[0], atol=1e-5)
+    assert torch.allclose(found(0), expected.coarse[0], atol=1e-5)
     middle = float(expected.coarse.abs().median())
     mixed = torch.where(expected.coarse.abs() < middle, expected.fine, expected.coarse)[0]
-    assert torch.allclose(network_level(network, features, certain=middle)(points), mixed, atol=1e-5)
+    assert torch.allclose(found(middle), mixed, atol=1e-5)
 
 
 def test_views_that_may_not_speak_do_not(network):
@@ -96,19 +105,19 @@ def test_views_that_may_not_speak_do_not(network):
     points = random_points(200)[0]
     seen = torch.rand(3, 200, generator=torch.Generator().manual_seed(2)) > 0.5
     with torch.no_grad():
-        expected = network.predict(features, points[None], seen[None]).fine[0]
-    found = network_level(network, features, seen=lambda p: seen, certain=1e9)(points)
+        expected = network.predict(features, points[None], seen[None], extra(network, points[None])).fine[0]
+    found = network_level(network, features, extra=of_body(network), seen=lambda p: seen, certain=1e9)(points)
     assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_a_surface_of_a_network(network):
     """Random weights, steered to a ball: what is tested is that grid and network fit together."""
     features = encode(network, inputs_of(network))
-    answer = network_level(network, features)
+    answer = network_level(network, features, extra=of_body(network))
     centre = torch.as_tensor(CENTRE, dtype=torch.float32)
 
     def steered(points):
-        return 0.1 * answer(points) + 100 * (0.3 - (points - centre).norm(dim=-1))
+        return 0.01 * answer(points) + 100 * (0.3 - (points - centre).norm(dim=-1))
 
     corners = CENTRE + 0.2 * np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     surface = extract_surface(steered, Band(lattice_around(corners, 64), corners, np.array([[0, 1, 2], [5, 6, 7]])))
@@ -123,4 +132,4 @@ def test_features_with_nan_are_refused(network):
         encode(network, inputs)
     features = encode(network, inputs_of(network, people=2))
     with pytest.raises(InputError, match="one person"):
-        network_level(network, features)
+        network_level(network, features, extra=of_body(network))
