@@ -91,6 +91,11 @@ class Header:
     length: int
     note: Any = None
 
+    @property
+    def block(self) -> bytes:
+        """As the first bytes of an artifact hold it."""
+        return _pack(self)
+
 
 def read_header(path: Path) -> Header | None:
     """The user block of an artifact, or None if no intact artifact of that length stands at ``path``.
@@ -107,6 +112,14 @@ def read_header(path: Path) -> Header | None:
     if header is None or size != USER_BLOCK + header.length:
         return None
     return header
+
+
+def read_block(path: Path) -> Header | None:
+    """The header in a file that holds a user block alone, such as ``Header.block`` makes; None if there is none."""
+    try:
+        return _unpack(Path(path).read_bytes()[: USER_BLOCK + 1])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _pack(header: Header) -> bytes:

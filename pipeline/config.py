@@ -256,9 +256,25 @@ class ComputeConfig(Section):
     workers: int | Literal["auto"] = Field("auto", description="Processes; auto: by cores and memory.")
     chunk_frames: int | Literal["auto"] = Field("auto", description="Frames a chunk; auto: by the session's length.")
     timeout_s: int = Field(0, ge=0, description="Longest time for one part, seconds; 0: no limit.")
+    time_limits: dict[str, Number] = Field(
+        {}, description="The same by stage, for example {surface: 3600}; goes before timeout_s; 0: no limit."
+    )
+    disk_floor_gb: Number = Field(
+        1.0, ge=0, description="No part begins while less than this is free where the output is."
+    )
+    disk_budget_gb: Number | None = Field(
+        None, gt=0, description="Most that the output folder may hold. Intermediates that nothing needs any more are "
+        "released for it, oldest first; null: everything is kept."
+    )
+
+    def time_limit_s(self, stage: str) -> float:
+        """Longest time for a part of a stage, seconds; 0: no limit."""
+        return self.time_limits.get(stage, self.timeout_s)
 
     @model_validator(mode="after")
     def _positive(self) -> ComputeConfig:
+        if any(limit < 0 for limit in self.time_limits.values()):
+            raise ValueError("time_limits must not be negative")
         for field in ("workers", "chunk_frames"):
             value = getattr(self, field)
             if isinstance(value, int) and value < 1:
@@ -290,6 +306,10 @@ class SessionConfig(Section):
     export: ExportConfig = ExportConfig()
     compute: ComputeConfig = ComputeConfig()
     report: ReportConfig = ReportConfig()
+    notify: list[str] = Field(
+        [], description="Program and arguments to run when a run of this session ends, without a shell; the path of "
+        "summary.json is added as the last argument."
+    )
 
     @model_validator(mode="after")
     def _has_input(self) -> SessionConfig:
@@ -404,7 +424,8 @@ def load_session(path: str | Path) -> Session:
 
 
 def _explain(path: Path, error: ValidationError, root: type[BaseModel], example: str) -> InputError:
-    first = error.errors(include_url=False, include_context=False)[0]
+    errors = error.errors(include_url=False, include_context=False)
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a misspelt key is also missing
     where = ".".join(str(p) for p in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _fields_beside(root, first["loc"])

@@ -20,10 +20,11 @@ from pipeline.errors import InputError
 from pipeline.rig_checks import Finding, check_images
 from tasks.calibration import calibrated_rig, session_rig
 from tasks.graph import Graph
+from tasks.limits import worker_count
 from tasks.media import detections_path, source_of
 from tasks.parts import Part
 from tasks.records import claim_output
-from tasks.run import worker_count
+from tasks.stages import STAGES
 from tasks.timeline import given_offsets_of
 
 ERROR = "error"
@@ -77,7 +78,7 @@ def refuse_errors(found: list[Finding]) -> None:
 def cheap_findings(session: Session) -> list[Finding]:
     """What can be told without opening a recording."""
     claim_output(session)
-    return [*_identities(session), *_models(session)]
+    return [*_identities(session), *_models(session), *_run_settings(session)]
 
 
 def findings(session: Session) -> list[Finding]:
@@ -93,6 +94,7 @@ def findings(session: Session) -> list[Finding]:
         found += _recordings(session, rig)
     found += _identities(session)
     found += _models(session)
+    found += _run_settings(session)
     claim_output(session)
     found += _disk(session, rig)
     return found
@@ -158,6 +160,23 @@ def _models(session: Session) -> list[Finding]:
         from pipeline.keypoints.onnx_pose import PoseNetwork
 
         PoseNetwork(session.resolve(config.keypoints.model))
+    return []
+
+
+def _run_settings(session: Session) -> list[Finding]:
+    """What would go wrong at the end of the night, or never be heeded."""
+    config = session.config
+    for stage in config.compute.time_limits:
+        if stage not in STAGES:
+            raise InputError(
+                f"{session.path}: compute.time_limits", f"there is no stage {stage!r}", f"Stages: {', '.join(STAGES)}"
+            )
+    if config.notify and shutil.which(config.notify[0], path=None) is None:
+        known = session.path.parent / config.notify[0]
+        if not (known.is_file() and os.access(known, os.X_OK)):
+            raise InputError(
+                f"{session.path}: notify", f"there is no program {config.notify[0]!r}", "Give its path, or correct it"
+            )
     return []
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.config import Session
 from pipeline.errors import InputError
 from pipeline.files import abandoned_temporaries
-from tasks.graph import Graph
+from tasks.graph import Graph, Look
 from tasks.records import session_lock
 
 
@@ -30,10 +30,10 @@ def command(session: Session, stage: str | None, stale: bool, dry_run: bool) -> 
 
 def _targets(graph: Graph, stage: str | None, stale: bool) -> Iterator[Path]:
     current = set()
-    seen: dict = {}
+    look = Look()
     if stale:
         for row in graph.stages():
-            current |= {graph.path(p) for p in graph.parts(row) or [] if graph.current(p, seen) is not None}
+            current |= {graph.path(p) for p in graph.parts(row, look) or [] if graph.current(p, look) is not None}
     folders = [graph.cache / stage] if stage else [p for p in graph.cache.iterdir() if p.is_dir()]
     for folder in folders:
         if folder.name != ".state":

@@ -7,58 +7,135 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import Session, load_session
+from pipeline.config import Session, load_session, read_yaml
 from pipeline.errors import InputError
 from tasks.graph import Graph
+from tasks.limits import worker_count
 from tasks.parts import Selection
-from tasks.run import Outcome, Request, nobody_found, run_session
+from tasks.run import Outcome, Request, SessionRun, nobody_found, work
 from tasks.stages import CAMERA, CHUNK, PERSON, PERSON_CHUNK, SPAN, STAGES, stage_named
 
 OK, INCOMPLETE, USAGE = 0, 1, 2
 
 
 def run(options: Namespace) -> int:
-    """Every session in turn; one that fails never stops the others."""
-    sessions = _load_all(options.configs)
+    """All sessions together; one that fails never stops the others."""
     if options.until:
         stage_named(options.until)
     request = Request(options.until, Selection(frames=options.frames, people=options.people))
-    codes = []
-    for session in sessions:
+    return run_all(load_all(options.configs), request, options.workers, options.scheduler_url)
+
+
+@dataclass
+class Loaded:
+    """The sessions that can be run, and how many configurations could not be loaded."""
+
+    sessions: list[Session]
+    refused: int = 0
+
+
+def load_all(paths: list[str]) -> Loaded:
+    """Configurations, and folders of them. With several, one that is wrong is told and left out.
+
+    Raises:
+        InputError: none can be loaded, or two share an output folder.
+    """
+    files = [f for p in paths for f in _configurations(Path(p))]
+    loaded = Loaded([])
+    for file in files:
         try:
-            codes.append(run_one(session, request, options.workers, options.scheduler_url))
+            session = load_session(file)
         except InputError as error:
-            if len(sessions) == 1:
+            if len(files) == 1:
                 raise
-            print(f"error: session {session.name}: {error}", file=sys.stderr)
-            codes.append(USAGE)
-    return OK if not any(codes) else (USAGE if all(c == USAGE for c in codes) else INCOMPLETE)
-
-
-def _load_all(paths: list[str]) -> list[Session]:
-    sessions = [load_session(p) for p in paths]
-    for i, session in enumerate(sessions):
-        for other in sessions[:i]:
+            print(f"error: {error}", file=sys.stderr)
+            loaded.refused += 1
+            continue
+        for other in loaded.sessions:
             if other.output == session.output:
                 raise InputError(
                     f"{session.path}: output", f"is also the output of {other.path}", "Give each session its own folder"
                 )
-    return sessions
+        loaded.sessions.append(session)
+    return loaded
+
+
+def _configurations(path: Path) -> list[Path]:
+    """A configuration itself; of a folder, the YAML files in it that name a session."""
+    if not path.is_dir():
+        return [path]
+    found = [p for p in sorted(path.iterdir()) if p.suffix in (".yaml", ".yml") and p.is_file() and _names_session(p)]
+    if not found:
+        raise InputError(path, "holds no session configuration", "Name a folder of YAML files with a session: line")
+    return found
+
+
+def _names_session(path: Path) -> bool:
+    try:
+        data = read_yaml(path)
+    except InputError:
+        return True  # said when it is loaded
+    return isinstance(data, dict) and "session" in data
 
 
 def run_one(session: Session, request: Request, workers: int | None = None, scheduler_url: str | None = None) -> int:
     """Check, make, report; the exit code."""
-    from tasks import check, report
+    return run_all(Loaded([session]), request, workers, scheduler_url)
+
+
+def run_all(
+    loaded: Loaded, request: Request, workers: int | None = None, scheduler_url: str | None = None
+) -> int:
+    """Check, make, report all sessions; the exit code."""
+    from tasks import report
 
     started = time.monotonic()
+    if scheduler_url is not None:
+        _refuse_silent(scheduler_url)
+    runs, refused = [], loaded.refused
+    try:
+        for session in loaded.sessions:
+            run = SessionRun(session, request, report=report.start)
+            try:
+                _check(session)
+                run.open()
+                runs.append(run)
+            except InputError as error:
+                run.close()
+                if len(loaded.sessions) + loaded.refused == 1:
+                    raise
+                print(f"error: session {session.name}: {error}", file=sys.stderr)
+                refused += 1
+        if runs:
+            work(runs, workers or max(worker_count(r.session) for r in runs), scheduler_url)
+    finally:
+        for run in runs:
+            run.close()
+    codes = [_verdict(r.session, r.outcome, time.monotonic() - started) for r in runs]
+    if not any(codes) and not refused:
+        return OK
+    return INCOMPLETE if codes else USAGE
+
+
+def _check(session: Session) -> None:
+    from tasks import check
+
     # Recordings were opened and looked at before there was anything of them in the cache.
     check.refuse_errors(check.cheap_findings(session) if _has_cache(session) else check.findings(session))
-    outcome = run_session(session, request, workers, scheduler_url)
-    if outcome.made or outcome.failed or not (session.output / "export" / "report.html").exists():
-        report.write(session)
-    return _verdict(session, outcome, time.monotonic() - started)
+
+
+def _refuse_silent(scheduler_url: str) -> None:
+    from tasks import engine
+
+    if not scheduler_url.startswith(("http://", "https://")):
+        raise InputError("--scheduler-url", f"{scheduler_url} is no address", "Write http://127.0.0.1:8082")
+    if not engine.answers(scheduler_url):
+        raise InputError(
+            "--scheduler-url", f"nothing answers at {scheduler_url}", "Start run_pipeline.py scheduler, or its tunnel"
+        )
 
 
 def _has_cache(session: Session) -> bool:
@@ -68,6 +145,8 @@ def _has_cache(session: Session) -> bool:
 def _verdict(session: Session, outcome: Outcome, seconds: float) -> int:
     from tasks import report
 
+    if outcome.broken:
+        print(f"error: session {session.name}: {outcome.broken}", file=sys.stderr)
     for part, record in sorted(outcome.failed.items()):
         print(f"failed: {part}: {record.error}", file=sys.stderr)
         print(f"        log: {session.output / 'logs' / part.stage / (part.name + '.log')}", file=sys.stderr)
@@ -112,7 +191,7 @@ def why_(options: Namespace) -> int:
 
 
 def rerun(options: Namespace) -> int:
-    """Mark the parts as wanted again and run. What is there stays until it is replaced."""
+    """Make the parts again. What is there stays until it is replaced."""
     session, stage = load_session(options.config), stage_named(options.stage)
     for option, given, scopes in (
         ("--frames", options.frames, (CHUNK, SPAN, PERSON_CHUNK)),
@@ -126,15 +205,10 @@ def rerun(options: Namespace) -> int:
         people=None if options.person is None else (options.person,),
         cameras=None if options.camera is None else (options.camera,),
     )
-    graph = Graph(session)
-    parts = [p for p in graph.parts(stage) or [] if selection.matches(p)]
+    parts = [p for p in Graph(session).parts(stage) or [] if selection.matches(p)]
     if not parts:
         raise InputError(f"stage {stage.name}", "there is no such part", "See run_pipeline.py status")
-    for part in parts:
-        marker = graph.rerun_marker(part)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
-    return run_one(session, Request(again=True), options.workers)
+    return run_one(session, Request(again=True, stale=tuple(parts)), options.workers)
 
 
 def inspect_(options: Namespace) -> int:

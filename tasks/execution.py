@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -10,16 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pipeline.artifacts import Artifact, ArtifactWriter, DamagedArtifact, quarantine
 from pipeline.cameras import Rig
 from pipeline.config import Session
 from pipeline.errors import InputError
-from tasks.graph import Graph
+from tasks.disk import check_room
+from tasks.graph import Graph, Look
 from tasks.keys import key_of
 from tasks.parts import Part
-from tasks.records import Records
+from tasks.records import Record, Records
 from tasks.stages import STAGES
 from tasks.threads import limit_threads
 
@@ -38,13 +39,23 @@ class Context:
     writer: ArtifactWriter
     progress: Callable[[float], None]
     _stack: ExitStack
+    memory_failures: int = 0
+    """How often memory ran out when this run tried this part before."""
     _opened: dict[Part, Artifact] = field(default_factory=dict)
+    _look: Look = field(default_factory=Look)
+
+    def batch(self, usual: int) -> int:
+        """How many items to compute at once: ``usual``, and half of it for each time that memory ran out before.
+
+        For stages whose batches do not change their results.
+        """
+        return max(1, usual >> self.memory_failures)
 
     def parts(self, stage: str) -> list[Part]:
         """Parts of an input stage that this part reads and that are there, in order."""
-        found = [p for p in self.graph.input_parts(self.part) or [] if p.stage == stage]
+        found = [p for p in self.graph.input_parts(self.part, self._look) or [] if p.stage == stage]
         if STAGES[self.part.stage].tolerant:
-            found = [p for p in found if self.graph.current(p) is not None]
+            found = [p for p in found if self.graph.current(p, self._look) is not None]
         return found
 
     def open(self, part: Part) -> Artifact:
@@ -65,8 +76,12 @@ class Context:
         return Rig.from_arrays(self.input("refinement" if refined else "calibration").arrays()).undistorted()
 
 
-def make(session: Session, part: Part) -> None:
+def make(session: Session, part: Part, run: str = "", told: Callable[[float], None] | None = None) -> None:
     """Make one part unless it is current. Runs in a process of its own.
+
+    Args:
+        run: the run that wants it (``tasks.records.RunRecord``).
+        told: called with the finished fraction from time to time.
 
     Raises:
         PartFailed: it could not be made; a record of it is left.
@@ -75,27 +90,40 @@ def make(session: Session, part: Part) -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    graph, records = Graph(session), Records(session.output / "cache")
+    graph, records = Graph(session), Records(session.output / "cache", run)
     log = session.output / "logs" / part.stage / f"{part.name}.log"
+    before = records.before(part)
     try:
-        if graph.current(part) is not None:
+        look = Look()
+        if graph.current(part, look) is not None:
             records.clear(part)
             return
-        with records.running(part) as heartbeat, _logged(log):
-            _compute(graph, part, heartbeat.progress)
+        with records.running(part, before) as heartbeat, _logged(log):
+            check_room(session)
+            _compute(graph, part, look, _both(heartbeat.progress, told), before.memory_failures if before else 0)
         graph.rerun_marker(part).unlink(missing_ok=True)
         records.clear(part)
     except BaseException as error:
-        message, passing = _judge(graph, error)
+        failure = _judge(graph, error)
+        message = failure.message
         try:
-            records.fail(part, message, passing)
+            records.fail(part, message, passing=failure.passing, memory=failure.memory, before=before)
         except OSError as refused:  # a full or read-only disk cannot hold the record either
             message += f" (and the record of it cannot be written: {refused.strerror})"
         raise PartFailed(f"{part}: {message}") from None
 
 
-def _compute(graph: Graph, part: Part, progress: Callable[[float], None]) -> None:
-    components = graph.components(part)
+def _both(first: Callable[[float], None], second: Callable[[float], None] | None) -> Callable[[float], None]:
+    def tell(fraction: float) -> None:
+        first(fraction)
+        if second is not None:
+            second(fraction)
+
+    return tell
+
+
+def _compute(graph: Graph, part: Part, look: Look, progress: Callable[[float], None], memory_failures: int) -> None:
+    components = graph.components(part, look)
     if components is None:
         raise DamagedArtifact(graph.path(part), "an input went missing while this part was waiting")
     stage, started = STAGES[part.stage], time.monotonic()
@@ -110,25 +138,49 @@ def _compute(graph: Graph, part: Part, progress: Callable[[float], None]) -> Non
             seconds=lambda: time.monotonic() - started,
         )
         stack.enter_context(writer)
-        stage.module.compute(Context(graph.session, part, graph, writer, progress, stack))
+        stage.module.compute(
+            Context(graph.session, part, graph, writer, progress, stack, memory_failures, _look=look)
+        )
     print(f"{part}: done in {time.monotonic() - started:.1f} s", flush=True)
 
 
-def _judge(graph: Graph, error: BaseException) -> tuple[str, bool]:
-    """A message for people, and whether another try may help. A damaged input is put aside so that it is remade."""
+@dataclass(frozen=True)
+class Failure:
+    """A message for people, whether another try may help, and whether it was memory that ran out."""
+
+    message: str
+    passing: bool = False
+    memory: bool = False
+
+
+PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFILE)
+"""Disks are emptied and network storage comes back."""
+
+
+def _judge(graph: Graph, error: BaseException) -> Failure:
+    """What a part failed of. A damaged input is put aside so that it is remade."""
     if isinstance(error, InputError):
-        return str(error), False
+        return Failure(str(error))
     if isinstance(error, DamagedArtifact):
         if error.path.exists():
             quarantine(error.path, graph.cache / "quarantine")
-        return str(error), True
+        return Failure(str(error), passing=True)
+    if isinstance(error, MemoryError) or _torch_without_memory(error):
+        return Failure(f"out of memory ({error})" if str(error) else "out of memory", passing=True, memory=True)
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}", False
-    if isinstance(error, MemoryError):
-        return "out of memory", True
+        return Failure(f"{error.filename}: {error.strerror}", passing=error.errno in PASSING_ERRORS)
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", True
-    return f"{type(error).__name__}: {error}", False
+        return Failure("interrupted", passing=True)
+    return Failure(f"{type(error).__name__}: {error}")
+
+
+def _torch_without_memory(error: BaseException) -> bool:
+    """torch is not imported for this: its errors are known by name, on the CPU by their words."""
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    )
 
 
 @contextmanager
@@ -157,11 +209,11 @@ def _logged(path: Path) -> Iterator[None]:
                 os.close(original)
 
 
-def outcome(graph: Graph, records: Records, part: Part, seen: dict[Part, Any] | None = None) -> str:
-    """done, running, failed, lost, stale or missing."""
-    if graph.current(part, seen) is not None:
-        return "done"
+def outcome(graph: Graph, records: Records, part: Part, look: Look | None = None) -> tuple[str, Record | None]:
+    """done, running, failed, lost, stale or missing; with the record of a part that runs, failed or was lost."""
+    if graph.current(part, look) is not None:
+        return "done", None
     record = records.read(part)
     if record is not None:
-        return record.state
-    return "stale" if graph.path(part).exists() else "missing"
+        return record.state, record
+    return "stale" if graph.path(part).exists() else "missing", None

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Artifact, DamagedArtifact, Header, quarantine, read_header
+from pipeline.artifacts import Artifact, DamagedArtifact, Header, quarantine, read_block, read_header
 from pipeline.cameras import Rig
 from pipeline.config import Session
 from tasks.keys import FileDigests, key_of, settings_of
 from tasks.parts import Part
-from tasks.stages import CAMERA, PERSON, PERSON_CHUNK, SESSION, SPAN, STAGES, Stage
+from tasks.stages import CAMERA, CHUNK, PERSON, PERSON_CHUNK, SESSION, SPAN, STAGES, Stage
 
 TASKS_WANTED = 240
 """Chunks are made longer until a session has no more of them than this."""
 SHORTEST_CHUNK = 120
+
+
+class Look:
+    """What one question found, so that nothing is asked twice within it; never kept for the next question.
+
+    Attributes:
+        headers: part -> its header if it is current, else None.
+        digests: file or folder -> digest.
+    """
+
+    def __init__(self) -> None:
+        self.headers: dict[Part, Header | None] = {}
+        self.digests: dict[Path, str] = {}
+        self._own: dict[str, dict[str, str]] = {}
+        self._notes: dict[str, Any] = {}
+        self._parts: dict[str, list[Part] | None] = {}
+        self._places: dict[str, dict[tuple, list[Part]]] = {}
 
 
 class Graph:
@@ -55,16 +74,22 @@ class Graph:
         names = choose(self.session) if choose else stage.inputs
         return tuple(n for n in names if n in self._stage_names)
 
-    def parts(self, stage: Stage) -> list[Part] | None:
+    def parts(self, stage: Stage, look: Look | None = None) -> list[Part] | None:
         """Parts of a stage, or None while an artifact that tells them is not there yet."""
+        look = look or Look()
+        if stage.name not in look._parts:
+            look._parts[stage.name] = self._parts(stage, look)
+        return look._parts[stage.name]
+
+    def _parts(self, stage: Stage, look: Look) -> list[Part] | None:
         if stage.scope == SESSION:
             return [Part(stage.name)]
         if stage.scope == PERSON:
-            people = self.people()
+            people = self.people(look)
             return None if people is None else [Part(stage.name, person=p) for p in people]
-        cameras, chunks = self.cameras(), self.chunks()
+        cameras, chunks = self.cameras(look), self.chunks(look)
         if stage.scope in (SPAN, PERSON_CHUNK):
-            people = (None,) if stage.scope == SPAN else self.people()
+            people = (None,) if stage.scope == SPAN else self.people(look)
             if chunks is None or people is None:
                 return None
             return [Part(stage.name, person=p, chunk=k) for p in people for k in chunks]
@@ -74,31 +99,38 @@ class Graph:
             return [Part(stage.name, camera=c) for c in cameras]
         return None if chunks is None else [Part(stage.name, camera=c, chunk=k) for c in cameras for k in chunks]
 
-    def cameras(self) -> tuple[str, ...] | None:
+    def cameras(self, look: Look | None = None) -> tuple[str, ...] | None:
         """Names of the session's cameras, from the calibration artifact."""
-        return self._planning("calibration", lambda path: Rig.from_arrays(Artifact(path, "rig").arrays()).names)
+        return self._planning("calibration", _rig_names, look)
 
-    def chunks(self) -> list[tuple[int, int]] | None:
+    def chunks(self, look: Look | None = None) -> list[tuple[int, int]] | None:
         """Chunks in frame numbers, from the timeline artifact. Aligned, so that a longer session keeps its first."""
-        note = self._planning("timeline", None)
+        note = self._planning("timeline", None, look)
         if note is None:
             return None
         start, stop, step, count = note["frames"]
         wanted = self.session.config.compute.chunk_frames
         if wanted == "auto":
             wanted = SHORTEST_CHUNK
-            while count / wanted * len(self.cameras() or ()) > TASKS_WANTED:
+            while count / wanted * len(self.cameras(look) or ()) > TASKS_WANTED:
                 wanted *= 2
         length = wanted * step
         return [(k, k + length) for k in range(start // length * length, stop, length)]
 
-    def people(self) -> tuple[int, ...] | None:
+    def people(self, look: Look | None = None) -> tuple[int, ...] | None:
         """Ids of the people, from the association artifact and the user's rules."""
-        note = self._planning("association", None)
+        note = self._planning("association", None, look)
         return None if note is None else STAGES["identities"].module.people(self.session, tuple(note["people"]))
 
-    def _planning(self, stage: str, read) -> Any:
+    def _planning(self, stage: str, read: Callable[[Path], Any] | None, look: Look | None) -> Any:
         """What the artifact of a session-wide stage tells for planning: its note, or what ``read`` makes of it."""
+        if look is None:
+            return self._told(stage, read)
+        if stage not in look._notes:
+            look._notes[stage] = self._told(stage, read)
+        return look._notes[stage]
+
+    def _told(self, stage: str, read: Callable[[Path], Any] | None) -> Any:
         path = self.path(Part(stage))
         header = read_header(path)
         if header is None:
@@ -119,34 +151,50 @@ class Graph:
     def path(self, part: Part) -> Path:
         return self.cache / part.stage / f"{part.name}.h5"
 
-    def input_parts(self, part: Part) -> list[Part] | None:
+    def input_parts(self, part: Part, look: Look | None = None) -> list[Part] | None:
         """Parts whose artifacts this part reads, or None while they cannot be told."""
+        look = look or Look()
         found: list[Part] = []
         for name in self.inputs_of(STAGES[part.stage]):
-            parts = self.parts(STAGES[name])
+            parts = self.parts(STAGES[name], look)
             if parts is None:
                 if STAGES[part.stage].tolerant:
                     continue
                 return None
-            found += [p for p in parts if _meets(part, p)]
+            found += self._meeting(part, name, parts, look)
         return found
 
-    def components(self, part: Part, seen: dict[Part, Header | None] | None = None) -> dict[str, Any] | None:
-        """What the key of a part is made of, or None while an input is not current.
+    def _meeting(self, part: Part, name: str, parts: list[Part], look: Look) -> list[Part]:
+        """What a part reads of another stage: what belongs to its own camera, chunk and person.
 
-        ``seen`` remembers what ``current`` found, within one question.
+        Looked up where there are few places to look, so that a thousand parts are planned in a moment.
+        """
+        scope = STAGES[name].scope
+        place = (part.camera, part.person, part.chunk)
+        spread = (scope in (CAMERA, CHUNK), scope in (PERSON, PERSON_CHUNK), scope in (CHUNK, SPAN, PERSON_CHUNK))
+        if any(mine is None and theirs for mine, theirs in zip(place, spread, strict=True)):
+            return [p for p in parts if _meets(part, p)]
+        if name not in look._places:
+            look._places[name] = {}
+            for p in parts:
+                look._places[name].setdefault((p.camera, p.person, p.chunk), []).append(p)
+        wanted = product(*((None,) if mine is None else (None, mine) for mine in place))
+        return [p for key in wanted for p in look._places[name].get(key, ())]
+
+    def components(self, part: Part, look: Look | None = None) -> dict[str, Any] | None:
+        """What the key of a part is made of, or None while an input is not current.
 
         Raises:
             InputError: an input file cannot be read.
         """
         stage = STAGES[part.stage]
-        inputs = self.input_parts(part)
-        seen = {} if seen is None else seen
+        look = look or Look()
+        inputs = self.input_parts(part, look)
         if inputs is None:
             return None
         contents = {}
         for source in inputs:
-            header = self.current(source, seen)
+            header = self.current(source, look)
             if header is not None:
                 contents[str(source)] = header.content
             elif not stage.tolerant:
@@ -155,8 +203,8 @@ class Graph:
         parameters = settings_of(session, stage.settings)
         parameters |= module.parameters(session, part) if hasattr(module, "parameters") else {}
         files = module.input_files(session, part) if hasattr(module, "input_files") else {}
-        digests = {name: self.digests.digest(path) for name, path in files.items()}
-        digests |= module.digests(session, self.digests) if hasattr(module, "digests") else {}
+        digests = {name: self._digest(path, look) for name, path in files.items()}
+        digests |= self._own_digests(stage, look)
         return {
             "stage": str(part),
             "revision": stage.revision,
@@ -165,27 +213,49 @@ class Graph:
             "files": digests,
         }
 
+    def _digest(self, path: Path, look: Look) -> str:
+        if path not in look.digests:
+            look.digests[path] = self.digests.digest(path)
+        return look.digests[path]
+
+    def _own_digests(self, stage: Stage, look: Look) -> dict[str, str]:
+        """What a stage's module digests itself; the same for all of its parts."""
+        if not hasattr(stage.module, "digests"):
+            return {}
+        if stage.name not in look._own:
+            look._own[stage.name] = stage.module.digests(self.session, self.digests)
+        return look._own[stage.name]
+
     # Whether it is there
+
+    def present(self, part: Part) -> bool:
+        """Its artifact can be read: it stands there, current or not."""
+        return read_header(self.path(part)) is not None
+
+    def tombstone(self, part: Part) -> Path:
+        """Keeps the header of an artifact that was released to make room (``tasks.disk``)."""
+        return self.cache / ".state" / part.stage / f"{part.name}.released"
 
     def rerun_marker(self, part: Part) -> Path:
         """While this file exists the part counts as stale (``rerun``)."""
         return self.cache / ".state" / part.stage / f"{part.name}.rerun"
 
-    def current(self, part: Part, seen: dict[Part, Header | None] | None = None) -> Header | None:
+    def current(self, part: Part, look: Look | None = None) -> Header | None:
         """The header of a part's artifact if it is complete and made from what there is now, else None.
 
-        Everything above it is asked too: a part below one that is being remade is not current.
+        Everything above it is asked too: a part below one that is being remade is not current. One that was released
+        stays current, since all that needs it is made; see ``present``.
         """
-        seen = {} if seen is None else seen
-        if part not in seen:
-            seen[part] = self._current(part, seen)
-        return seen[part]
+        look = look or Look()
+        if part not in look.headers:
+            look.headers[part] = self._current(part, look)
+        return look.headers[part]
 
-    def _current(self, part: Part, seen: dict[Part, Header | None]) -> Header | None:
-        header = read_header(self.path(part))
+    def _current(self, part: Part, look: Look) -> Header | None:
+        header = read_header(self.path(part)) or read_block(self.tombstone(part))
         if header is None or self.rerun_marker(part).exists():
             return None
-        components = self.components(part, seen)
+        components = self.components(part, look)
         if components is None or key_of(components) != header.key:
             return None
         if STAGES[part.stage].schema == "manifest" and not self._files_stand(part):
@@ -205,6 +275,11 @@ class Graph:
             if not path.is_file() or path.stat().st_size != size:
                 return False
         return True
+
+
+def _rig_names(path: Path) -> tuple[str, ...]:
+    with Artifact(path, "rig") as artifact:
+        return Rig.from_arrays(artifact.arrays()).names
 
 
 def _meets(part: Part, source: Part) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import Session
 from pipeline.errors import InputError
@@ -31,8 +32,14 @@ LOST_AFTER_S = 60.0
 class Record:
     """What is known of a part that is being made or could not be made.
 
-    ``state`` is running, failed or lost; ``since`` is in seconds of the epoch; ``passing`` says that another try may
-    help (a killed process, a damaged input), as it does not for bad input.
+    Attributes:
+        state: running, failed or lost.
+        since: seconds of the epoch.
+        passing: another try may help (a killed process, a damaged input), as it does not for bad input.
+        born: when its process started, on the host's own clock: a number that is used again is another process.
+        run: the run (see ``RunRecord``) that it was made in.
+        tries: how often the part failed in that run, this failure included.
+        memory_failures: how often of these memory ran out.
     """
 
     state: str
@@ -43,51 +50,147 @@ class Record:
     passing: bool = False
     progress: float = 0.0
     born: str = ""
-    """When its process started, on the host's own clock: a number that is used again is another process."""
+    run: str = ""
+    tries: int = 0
+    memory_failures: int = 0
 
 
 class Records:
-    """The records of one session."""
+    """The records of one session, as one run writes them."""
 
-    def __init__(self, cache: Path) -> None:
-        self._folder = cache / ".state"
+    def __init__(self, cache: Path, run: str = "") -> None:
+        self.folder, self._run = cache / ".state", run
 
     def path(self, part: Part) -> Path:
-        return self._folder / part.stage / f"{part.name}.json"
+        return self.folder / part.stage / f"{part.name}.json"
 
     def read(self, part: Part) -> Record | None:
         """The record of a part; one whose process is gone reads as lost."""
         path = self.path(part)
-        try:
-            record = Record(**json.loads(path.read_text()))
-            age = time.time() - path.stat().st_mtime
-        except (OSError, ValueError, TypeError):
-            return None
-        if record.state != "running":
+        record = _read(path, Record)
+        if record is None or record.state != "running":
             return record
-        here = record.host == socket.gethostname()
-        gone = process_born(record.pid) != record.born if here else age > LOST_AFTER_S
-        if gone:
-            return replace(record, state="lost", error="its process was killed or its machine went away", passing=True)
-        return record
+        if _alive(path, record.host, record.pid, record.born):
+            return record
+        error = "its process was killed or its machine went away"
+        return replace(record, state="lost", error=error, passing=True, tries=record.tries + 1)
+
+    def before(self, part: Part) -> Record | None:
+        """The failure that this run's next try of the part follows, if it is not the first."""
+        record = self.read(part)
+        return record if record is not None and record.run == self._run and record.state != "running" else None
 
     def clear(self, part: Part) -> None:
         with suppress(FileNotFoundError):
             self.path(part).unlink()
 
-    def fail(self, part: Part, error: str, passing: bool) -> None:
-        record = replace(_own_record("failed"), error=error, passing=passing)
+    def fail(
+        self, part: Part, error: str, *, passing: bool, memory: bool = False, before: Record | None = None
+    ) -> None:
+        """Leave word of a failure; ``memory`` says that it ran out, ``before`` is the failure of the try before."""
+        tries, memory_failures = (before.tries, before.memory_failures) if before else (0, 0)
+        record = replace(
+            _own_record("failed", self._run),
+            error=error,
+            passing=passing,
+            tries=tries + 1,
+            memory_failures=memory_failures + memory,
+        )
         write_atomic(self.path(part), json.dumps(asdict(record)))
 
+    def fail_ended(self, part: Part, error: str, *, passing: bool, memory: bool = False) -> None:
+        """The same for a part whose process ended without leaving word. A disk that refuses is not an error here."""
+        running = _read(self.path(part), Record)
+        before = running if running is not None and running.run == self._run else None
+        if running is not None and running.state == "failed" and before is not None:
+            return  # it did leave word
+        with suppress(OSError):
+            self.fail(part, error, passing=passing, memory=memory, before=before)
+
     @contextmanager
-    def running(self, part: Part) -> Iterator[Heartbeat]:
+    def running(self, part: Part, before: Record | None = None) -> Iterator[Heartbeat]:
         """Holds a running record while the block lasts."""
-        heartbeat = Heartbeat(self.path(part), _own_record("running"))
+        record = _own_record("running", self._run)
+        if before is not None:
+            record = replace(record, tries=before.tries, memory_failures=before.memory_failures)
+        heartbeat = Heartbeat(self.path(part), record)
         heartbeat.start()
         try:
             yield heartbeat
         finally:
             heartbeat.stop()
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The run that works on a session, for machines that join it and for ``status``.
+
+    ``request`` is what it was asked for (``tasks.run.Request``), as JSON; ``ended`` is when, in seconds of the epoch.
+    """
+
+    run: str
+    host: str
+    pid: int
+    born: str
+    since: float
+    request: dict[str, Any]
+    ended: float | None = None
+
+    @classmethod
+    def path(cls, session: Session) -> Path:
+        return session.output / "cache" / ".state" / "run.json"
+
+    @classmethod
+    def begin(cls, session: Session, run: str, request: dict[str, Any]) -> RunRecord:
+        pid = os.getpid()
+        record = cls(run, socket.gethostname(), pid, process_born(pid), time.time(), request)
+        write_atomic(cls.path(session), json.dumps(asdict(record)))
+        return record
+
+    @classmethod
+    def read(cls, session: Session) -> RunRecord | None:
+        """The run that is going on, or None."""
+        path = cls.path(session)
+        record = _read(path, cls)
+        if record is None or record.ended is not None or not _alive(path, record.host, record.pid, record.born):
+            return None
+        return record
+
+    def beat(self, session: Session) -> None:
+        """Has to be called more often than every ``LOST_AFTER_S``."""
+        with suppress(OSError):
+            os.utime(self.path(session))
+
+    def end(self, session: Session) -> None:
+        with suppress(OSError):
+            write_atomic(self.path(session), json.dumps(asdict(replace(self, ended=time.time()))))
+
+
+def _read(path: Path, kind: type) -> Any:
+    try:
+        return kind(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _alive(path: Path, host: str, pid: int, born: str) -> bool:
+    """Whether the process that keeps a record fresh is still there."""
+    if host == socket.gethostname():
+        return process_born(pid) == born
+    try:
+        return _storage_time(path.parent) - path.stat().st_mtime <= LOST_AFTER_S
+    except OSError:
+        return False
+
+
+def _storage_time(folder: Path) -> float:
+    """Now, by the clock that stamps files there: machines' own clocks differ, and jump."""
+    probe = folder / f".clock-{socket.gethostname()}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:  # only looking, on storage that cannot be written
+        return time.time()
 
 
 def process_born(pid: int) -> str:
@@ -99,9 +202,9 @@ def process_born(pid: int) -> str:
     return "" if fields[0] in "ZX" else fields[19]
 
 
-def _own_record(state: str) -> Record:
+def _own_record(state: str, run: str) -> Record:
     pid = os.getpid()
-    return Record(state, socket.gethostname(), pid, time.time(), born=process_born(pid))
+    return Record(state, socket.gethostname(), pid, time.time(), born=process_born(pid), run=run)
 
 
 class Heartbeat:
@@ -174,13 +277,18 @@ def session_lock(session: Session) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip()
-            raise InputError(
-                session.output, f"another run is working on this session ({holder})", "Wait for it or stop it"
-            ) from None
+            raise _occupied(session, file.read().strip()) from None
+        except OSError:  # storage without locks: the record of a run that is going on has to do
+            going_on = RunRecord.read(session)
+            if going_on is not None:
+                raise _occupied(session, f"process {going_on.pid} on {going_on.host}") from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def _occupied(session: Session, holder: str) -> InputError:
+    return InputError(session.output, f"another run is working on this session ({holder})", "Wait for it or stop it")

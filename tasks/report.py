@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,17 +48,24 @@ _FILES = {
 
 
 def write(session: Session) -> Path:
-    """Write both files; returns the page's path. Runs in a process of its own, and never raises for bad results.
-
-    The page needs Open3D for its pictures, which the parent of forked work must not load.
-    """
-    page = session.output / "export" / "report.html"
-    process = multiprocessing.get_context("fork").Process(target=_write, args=(session, page))
-    process.start()
+    """Write both files; returns the page's path. Never raises for bad results."""
+    page = page_of(session)
+    process = start(session)
     process.join()
     if process.exitcode:
         print(f"the report could not be made, see {session.output / 'logs' / 'report.log'}", file=sys.stderr)
     return page
+
+
+def start(session: Session) -> BaseProcess:
+    """Begin to write them, in a process of its own: its pictures need Open3D, which the parent must not load."""
+    process = multiprocessing.get_context("fork").Process(target=_write, args=(session, page_of(session)))
+    process.start()
+    return process
+
+
+def page_of(session: Session) -> Path:
+    return session.output / "export" / "report.html"
 
 
 def invalid_share(session: Session) -> float:

@@ -1,35 +1,54 @@
-"""``run``: static builds one after another, each planned from the artifacts that there are by then."""
+"""``run``: each session planned again and again from the artifacts that there are, until nothing is left to do.
+
+How many people there are is known only after association, so a session cannot be planned once. Several sessions share
+one engine and its processes; what happens in one of them never reaches another.
+"""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
-from pathlib import Path
+import secrets
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from pipeline.config import Session
+from pipeline.errors import InputError
 from pipeline.files import abandoned_temporaries
-from tasks.graph import Graph
+from tasks import disk
+from tasks.graph import Graph, Look
+from tasks.notify import Notification
 from tasks.parts import Part, Selection
-from tasks.records import Record, Records, claim_output, session_lock
+from tasks.records import Record, Records, RunRecord, claim_output, session_lock
 from tasks.stages import STAGES
 
 TRIES = 3
 """How often a part is tried whose failure may pass: a killed process, a damaged input that was put aside."""
 
-MEMORY_PER_WORKER = 3 << 30
+BACKOFF_S = (1.0, 10.0)
+"""Before the second and the third try: what used the memory or broke the storage needs time to go away."""
+
+LOOK_AGAIN_S = 10.0
+"""How often a session is planned while it is being worked on; oftener when something of it has just ended."""
+
+REPORT_LIMIT_S = 3600.0
 
 
 @dataclass
 class Outcome:
-    """What a run made and what it could not make."""
+    """What a run made of a session and what it could not make; ``broken`` says why it could not go on at all."""
 
     made: int = 0
     failed: dict[Part, Record] = field(default_factory=dict)
     waiting: list[Part] = field(default_factory=list)
+    broken: str = ""
 
     @property
     def complete(self) -> bool:
-        return not self.failed and not self.waiting
+        return not self.failed and not self.waiting and not self.broken
 
 
 @dataclass(frozen=True)
@@ -38,14 +57,15 @@ class Request:
 
     ``until`` names the last stage; stages made from what there is (export) always belong to it. ``selection`` limits
     the parts of chunked and per-person stages; what they need is made whole. ``again`` asks only for stages that have
-    artifacts already.
+    artifacts already, and ``stale`` names parts that are to be made although they are current.
     """
 
     until: str | None = None
     selection: Selection = field(default_factory=Selection)
     again: bool = False
+    stale: tuple[Part, ...] = ()
 
-    def parts(self, graph: Graph) -> list[Part]:
+    def parts(self, graph: Graph, look: Look) -> list[Part]:
         """The parts asked for, as far as they can be told by now."""
         names = list(STAGES)
         last = names.index(self.until) if self.until else len(names)
@@ -54,106 +74,287 @@ class Request:
             if self.again and not any((graph.cache / stage.name).glob("*.h5")):
                 continue
             if names.index(stage.name) <= last or stage.tolerant:
-                found += [p for p in graph.parts(stage) or [] if self.selection.matches(p)]
+                found += [p for p in graph.parts(stage, look) or [] if self.selection.matches(p)]
         return found
 
+    def to_json(self) -> dict[str, Any]:
+        return {"until": self.until, "selection": asdict(self.selection), "again": self.again}
 
-def run_session(
-    session: Session, request: Request, workers: int | None = None, scheduler_url: str | None = None
-) -> Outcome:
-    """Make everything asked for. Failures of parts are in the outcome, not raised.
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Request:
+        given = {k: None if v is None else tuple(v) for k, v in data["selection"].items()}
+        return cls(data["until"], Selection(**given), data["again"])
 
-    Raises:
-        InputError: something is wrong with the session before any part is tried.
+
+class SessionRun:
+    """One session's way through a run.
+
+    The engine asks it for parts with ``plan`` whenever ``wants_plan``, tells it what became of them with ``told``, and
+    calls ``finish`` until ``ended``.
+
+    Args:
+        run: name of the run; machines that help give that of the run they join.
+        leads: this process answers for the session: it holds its lock and writes its report. Others only help.
+        report: starts a process that writes the report.
     """
-    claim_output(session)
-    with session_lock(session):
-        for leftover in abandoned_temporaries(session.output):
+
+    def __init__(
+        self,
+        session: Session,
+        request: Request,
+        run: str | None = None,
+        leads: bool = True,
+        report: Callable[[Session], Any] | None = None,
+    ) -> None:
+        self.session, self.request, self.leads = session, request, leads
+        self.run = run or secrets.token_hex(6)
+        self.graph = Graph(session)
+        self.records = Records(self.graph.cache, self.run)
+        self.outcome = Outcome()
+        self.open_parts = 0
+        self.ended = False
+        self._held, self._record = ExitStack(), None
+        self._report, self._reporting, self._notification = report, None, None
+        self._planned, self._changed, self._next, self._beaten = False, True, 0.0, 0.0
+        self._made: Counter[Part] = Counter()
+        self._first_seen: dict[tuple[Part, float], float] = {}
+        self._refusals = 0
+        self._first: dict[Part, list[Part]] | None = None
+
+    def open(self) -> None:
+        """Take the session. Raises InputError if another run has it, or its folder is another session's."""
+        if not self.leads:
+            return
+        claim_output(self.session)
+        self._held.enter_context(session_lock(self.session))
+        self._record = RunRecord.begin(self.session, self.run, self.request.to_json())
+        self._sweep()
+        for part in self.request.stale:
+            marker = self.graph.rerun_marker(part)
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+
+    def close(self) -> None:
+        """Let the session go, whatever became of it."""
+        self.graph.digests.save()
+        if self._record is not None:
+            self._record.end(self.session)
+        self._held.close()
+
+    def _sweep(self) -> None:
+        for leftover in abandoned_temporaries(self.session.output):
             leftover.unlink(missing_ok=True)
-        return _rounds(session, request, workers, scheduler_url)
 
+    # What the engine asks
 
-def _rounds(session: Session, request: Request, workers: int | None, scheduler_url: str | None) -> Outcome:
-    graph, records = Graph(session), Records(session.output / "cache")
-    tries: dict[Part, int] = {}
-    outcome = Outcome()
-    while True:
-        asked = request.parts(graph)
-        seen: dict = {}
-        missing = [p for p in asked if graph.current(p, seen) is None]
-        outcome.failed = {p: records.read(p) for p in missing if p in tries and records.read(p) is not None}
-        hopeless = {p for p, r in outcome.failed.items() if not r.passing or tries[p] >= TRIES}
-        hopeless |= {p for p in missing if p in tries and p not in outcome.failed and tries[p] >= TRIES}
-        ready = [p for p in missing if p not in hopeless and not _below(graph, p, hopeless)]
-        ready = [p for p in ready if graph.input_parts(p) is not None]  # else an earlier build tells what it needs
-        outcome.waiting = [p for p in missing if p not in outcome.failed]
-        firm = [p for p in ready if not STAGES[p.stage].tolerant]
-        ready = firm or [p for p in ready if _has_input(graph, p)]
-        if not ready:
-            outcome.waiting = [p for p in outcome.waiting if not _idle(graph, p)]
-            return outcome
-        for part in ready:
-            tries[part] = tries.get(part, 0) + 1
-        _build(session, ready, workers, scheduler_url)
-        outcome.made += sum(graph.current(p) is not None for p in ready)
+    def wants_plan(self, running: int) -> bool:
+        """Whether to plan now; ``running`` is how many of its parts this engine is making."""
+        self._beat()
+        if self.ended or self._planned:
+            return False
+        return (self._changed and not running) or time.monotonic() >= self._next
 
+    def plan_first(self) -> None:
+        """Plan before there is an engine; its first ``plan`` gives that."""
+        self._first = self.plan()
+        self._changed = True
 
-def _build(session: Session, parts: list[Part], workers: int | None, scheduler_url: str | None) -> None:
-    from tasks import engine
+    @property
+    def idle(self) -> bool:
+        """Nothing is left to make, and its report and notification are not done yet."""
+        return self._planned and not self.ended
 
-    engine.build(session, parts, workers or worker_count(session), scheduler_url)
-
-
-def worker_count(session: Session) -> int:
-    """Processes to use: as configured, else by the cores and memory that this process may use."""
-    wanted = session.config.compute.workers
-    if wanted != "auto":
-        return wanted
-    cores = len(os.sched_getaffinity(0))
-    return max(1, min(cores, _memory_limit() // MEMORY_PER_WORKER))
-
-
-def _memory_limit() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+    def plan(self) -> dict[Part, list[Part]]:
+        """Parts that can be made now or after one another, each with those that it has to wait for."""
+        if self._first is not None:
+            first, self._first, self._changed = self._first, None, False
+            return first
+        started = time.monotonic()
         try:
-            text = Path(path).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            total = min(total, int(text))
-    return total
+            offered = self._plan()
+            self._refusals = 0
+        except InputError as error:
+            offered = self._give_up(str(error))
+        except OSError as error:
+            self._refusals += 1
+            offered = {} if self._refusals < TRIES else self._give_up(f"{type(error).__name__}: {error}")
+        except Exception as error:
+            self._log(traceback.format_exc())
+            offered = self._give_up(f"{type(error).__name__}: {error}")
+        spent = time.monotonic() - started
+        self._changed = False
+        self._next = time.monotonic() + max(LOOK_AGAIN_S if offered else 1.0, 30 * spent)
+        self.open_parts = len(offered)
+        return offered
+
+    def told(self, part: Part, done: bool) -> None:
+        """A part was made or failed."""
+        self._changed = True
+        self.outcome.made += done
+        self._made[part] += done
+
+    def _plan(self) -> dict[Part, list[Part]]:
+        graph, look = self.graph, Look()
+        missing = [p for p in self.request.parts(graph, look) if graph.current(p, look) is None]
+        needed = self._needed(missing, look)
+        failed, hopeless, later, elsewhere = self._states(needed)
+        blocked = _blocked(needed, hopeless)
+        ready = [p for p in needed if p not in hopeless | blocked | later | elsewhere]
+        firm = [p for p in ready if not STAGES[p.stage].tolerant]
+        waits = any(not STAGES[p.stage].tolerant for p in later | elsewhere)
+        chosen = firm if firm or waits else [p for p in ready if self._has_input(p, look)]
+        if not chosen and not later and not elsewhere:
+            self.outcome.failed = failed
+            self.outcome.waiting = [p for p in missing if p not in failed and not self._idle(p, look)]
+            self._planned = self.leads or RunRecord.read(self.session) is None
+            self.ended = self._planned and not self.leads
+        if self.leads:
+            disk.release(graph, look)
+        graph.digests.save()
+        return {p: [s for s in needed[p] if s in needed] for p in chosen}
+
+    def _needed(self, missing: Iterable[Part], look: Look) -> dict[Part, list[Part]]:
+        """What has to be made, each part with the inputs it waits for; parts whose inputs cannot be told are left out.
+
+        Beside the parts asked for, whatever they read that is not there: not asked for, or released for room.
+        """
+        needed: dict[Part, list[Part]] = {}
+        open_ = deque(missing)
+        while open_:
+            part = open_.popleft()
+            if part in needed:
+                continue
+            sources = self.graph.input_parts(part, look)
+            if sources is None:
+                continue
+            tolerant = STAGES[part.stage].tolerant
+            absent = [
+                s
+                for s in sources
+                if (not tolerant and self.graph.current(s, look) is None)
+                or (self.graph.current(s, look) is not None and not self.graph.present(s))
+            ]
+            needed[part] = absent
+            open_ += absent
+        return needed
+
+    def _states(self, needed: Iterable[Part]) -> tuple[dict[Part, Record], set[Part], set[Part], set[Part]]:
+        """Parts that failed in this run, those of them not to be tried again, those to be tried later, and those that
+        some process is making."""
+        failed, hopeless, later, elsewhere = {}, set(), set(), set()
+        for part in needed:
+            record = self.records.read(part)
+            if record is not None and record.state == "running":
+                elsewhere.add(part)
+            elif record is None or record.run != self.run:
+                if self._made[part] >= TRIES:  # made, and still not current: what it reads keeps changing
+                    hopeless.add(part)
+            else:
+                failed[part] = record
+                if not record.passing or record.tries >= TRIES:
+                    hopeless.add(part)
+                elif not self._due(part, record):
+                    later.add(part)
+        return failed, hopeless, later, elsewhere
+
+    def _due(self, part: Part, record: Record) -> bool:
+        """Told by this machine's steady clock: the time of day may jump."""
+        seen = self._first_seen.setdefault((part, record.since), time.monotonic())
+        return time.monotonic() >= seen + BACKOFF_S[min(record.tries, len(BACKOFF_S)) - 1]
+
+    def _has_input(self, part: Part, look: Look) -> bool:
+        """Something of what a tolerant stage is about is there: a person, or that there is none."""
+        if not STAGES[part.stage].tolerant or nobody_found(self.graph, look):
+            return True
+        inputs = self.graph.input_parts(part, look) or []
+        return any(p.person is not None and self.graph.current(p, look) is not None for p in inputs)
+
+    def _idle(self, part: Part, look: Look) -> bool:
+        return STAGES[part.stage].tolerant and not self._has_input(part, look)
+
+    def _give_up(self, message: str) -> dict[Part, list[Part]]:
+        self.outcome.broken, self._planned = message, True
+        self.ended = not self.leads
+        return {}
+
+    def _log(self, text: str) -> None:
+        log = self.session.output / "logs" / "run.log"
+        with suppress(OSError):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(text)
+
+    def _beat(self) -> None:
+        if self._record is not None and time.monotonic() > self._beaten + 5:
+            self._record.beat(self.session)
+            self._beaten = time.monotonic()
+
+    # The end
+
+    def finish(self) -> None:
+        """Once nothing is left to make: report and notification, each in a process of its own, without waiting."""
+        self._beat()
+        if not self._planned or self.ended:
+            return
+        if self._reporting is None and self._notification is None:
+            self._sweep()
+            page = self.session.output / "export" / "report.html"
+            news = self.outcome.made or not self.outcome.complete or not page.exists()
+            self._reporting = _Limited(self._report(self.session)) if self._report and news else None
+            if self._reporting is None:
+                self._notify()
+        elif self._reporting is not None and self._reporting.ended():
+            self._reporting = None
+            self._notify()
+        if self._notification is not None:
+            self.ended = self._notification.ended()
+
+    def _notify(self) -> None:
+        self._notification = Notification(self.session)
 
 
-def _below(graph: Graph, part: Part, hopeless: set[Part]) -> bool:
-    """An input of the part, or an input of an input, cannot be made."""
-    if not hopeless or STAGES[part.stage].tolerant:
-        return False
-    waiting, seen = [part], set()
-    while waiting:
-        for source in graph.input_parts(waiting.pop()) or []:
-            if source in hopeless:
-                return True
-            if source not in seen:
-                seen.add(source)
-                waiting.append(source)
-    return False
+class _Limited:
+    """A process that is killed when it takes too long: a report that hangs must not keep the night from ending."""
+
+    def __init__(self, process: Any) -> None:
+        self._process, self._until = process, time.monotonic() + REPORT_LIMIT_S
+
+    def ended(self) -> bool:
+        if self._process.is_alive() and time.monotonic() > self._until:
+            self._process.kill()
+        return not self._process.is_alive()
 
 
-def nobody_found(graph: Graph) -> bool:
+def work(runs: list[SessionRun], workers: int, scheduler_url: str | None = None) -> None:
+    """Take all runs to their end. What became of them is in their outcomes."""
+    for run in runs:
+        run.plan_first()
+    while any(run.idle for run in runs) and all(run.idle or run.ended for run in runs):
+        for run in runs:  # nothing to make: Luigi is not even loaded
+            run.finish()
+        time.sleep(0.02)
+    if not all(run.ended for run in runs):
+        from tasks import engine
+
+        engine.work(runs, workers, scheduler_url)
+
+
+def _blocked(needed: dict[Part, list[Part]], hopeless: set[Part]) -> set[Part]:
+    """Parts below one that cannot be made. Tolerant parts are made from what there is."""
+    below: dict[Part, list[Part]] = {}
+    for part, sources in needed.items():
+        if not STAGES[part.stage].tolerant:
+            for source in sources:
+                below.setdefault(source, []).append(part)
+    blocked: set[Part] = set()
+    open_ = list(hopeless)
+    while open_:
+        for part in below.get(open_.pop(), ()):
+            if part not in blocked:
+                blocked.add(part)
+                open_.append(part)
+    return blocked
+
+
+def nobody_found(graph: Graph, look: Look | None = None) -> bool:
     """Association is done, and there is nobody in it (or everybody was dropped)."""
-    return graph.people() == () and graph.current(Part("association")) is not None
-
-
-def _has_input(graph: Graph, part: Part) -> bool:
-    """Something of what a tolerant stage is about is there: a person, or that there is none."""
-    if nobody_found(graph):
-        return True
-    inputs = graph.input_parts(part) or []
-    return any(p.person is not None and graph.current(p) is not None for p in inputs)
-
-
-def _idle(graph: Graph, part: Part) -> bool:
-    return STAGES[part.stage].tolerant and not _has_input(graph, part)
-
-
+    return graph.people(look) == () and graph.current(Part("association"), look) is not None

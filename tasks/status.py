@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config import Session
 from tasks.execution import outcome
-from tasks.graph import Graph
+from tasks.graph import Graph, Look
 from tasks.parts import Part
 from tasks.records import Records
 
@@ -18,22 +18,22 @@ STATES = ("done", "running", "failed", "lost", "stale", "missing")
 def table(session: Session) -> dict[str, Any]:
     """The state of a session, for programs: per stage its parts with state and what is known of them."""
     graph, records = Graph(session), Records(session.output / "cache")
-    seen: dict = {}
+    look = Look()
     stages = []
     for stage in graph.stages():
-        parts = graph.parts(stage)
-        rows = [_row(graph, records, part, seen) for part in parts or []]
+        parts = graph.parts(stage, look)
+        rows = [_row(graph, records, part, look) for part in parts or []]
         stages.append({"stage": stage.name, "purpose": stage.purpose, "known": parts is not None, "parts": rows})
     graph.digests.save()
     return {"session": session.name, "output": str(session.output), "stages": stages}
 
 
-def _row(graph: Graph, records: Records, part: Part, seen: dict) -> dict[str, Any]:
-    row: dict[str, Any] = {"part": part.name, "state": outcome(graph, records, part, seen)}
-    if row["state"] in ("running", "failed", "lost"):
-        record = records.read(part)
-        if record is not None:
-            row |= {"host": record.host, "since": record.since, "error": record.error, "progress": record.progress}
+def _row(graph: Graph, records: Records, part: Part, look: Look) -> dict[str, Any]:
+    state, record = outcome(graph, records, part, look)
+    row: dict[str, Any] = {"part": part.name, "state": state}
+    if record is not None:
+        row |= {"host": record.host, "since": record.since, "error": record.error, "progress": record.progress}
+        row["tries"] = record.tries
         row["log"] = str(graph.session.output / "logs" / part.stage / f"{part.name}.log")
     return row
 

@@ -18,8 +18,9 @@ def test_it_loads(path):
 def test_the_example_shows_every_field_at_its_default():
     example = yaml.safe_load((CONFIGS / "capture.example.yaml").read_text())
     config = load_session(CONFIGS / "capture.example.yaml").config
+    assert example["notify"] == config.notify == []
     only_shown_commented = {"images", "offsets", "detections", "model"}
-    for section in set(SessionConfig.model_fields) - {"session", "output"}:
+    for section in set(SessionConfig.model_fields) - {"session", "output", "notify"}:
         model = getattr(config, section)
         fields = type(model).model_fields
         assert set(fields) - only_shown_commented == set(example[section]) - only_shown_commented, section
