@@ -164,10 +164,17 @@ class BodyModel(nn.Module):
         given = [p for p in parameters.values() if p is not None]
         batch = max((p.shape[0] for p in given), default=1)
         local = matrix_from_axis_angle(self._rotation_vectors(parameters, batch))
-        shape = self._shape(parameters, batch)
+        return self._posed(local, self._shape(parameters, batch), parameters.get("transl"))
+
+    def pose_turned(self, rotations: Tensor, betas: Tensor) -> Posed:
+        """The joint tree for rotation matrices (B, R, 3, 3) of its first R joints, the rest unturned, betas (B, 10)."""
+        eye = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+        local = torch.cat([rotations, eye.expand(len(rotations), JOINTS - rotations.shape[1], 3, 3)], 1)
+        return self._posed(local, self._shape({"betas": betas}, len(rotations)), None)
+
+    def _posed(self, local: Tensor, shape: Tensor, transl: Tensor | None) -> Posed:
         rest = self.joint_template + torch.einsum("bc,jkc->bjk", shape, self.joint_shapedirs)
         rotations, positions = self._chain(local, rest)
-        transl = parameters.get("transl")
         if transl is not None:
             positions = positions + transl[:, None]
         eye = torch.eye(3, dtype=local.dtype, device=local.device)

@@ -1,7 +1,7 @@
 """The stills network: everybody in an image, with box, body, mask.
 
-Images (B, 3, H, W) are RGB of the canvas' size, normalised (``normalise``), padded with zeros. Low-resolution images are
-enlarged to the canvas first, and go through their own gate and the restoration network.
+Images (B, 3, H, W) are RGB of the canvas' size, normalised (``normalise``), padded with zeros. Low-resolution images
+are enlarged to the canvas first, and go through their own gate and the restoration network.
 """
 
 from __future__ import annotations
