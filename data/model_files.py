@@ -27,3 +27,12 @@ def blazepose_files() -> tuple[Path, Path]:
         if not file.is_file():
             raise InputError(file, "this version of mediapipe does not carry the network", remedy)
     return files
+
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def open_weights(name: str) -> Path | None:
+    """Our own weights of that name (``surface``, ``parsing``, ``stills``), or None if they are not shipped."""
+    path = WEIGHTS / f"{name}.safetensors"
+    return path if path.is_file() else None

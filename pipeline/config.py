@@ -282,6 +282,33 @@ class ComputeConfig(Section):
         return self
 
 
+class StillsConfig(Section):
+    """Low-resolution stills of many people: a branch beside a capture, or alone."""
+
+    images: list[str] = Field(
+        min_length=1, description="Folders or patterns such as photos/*.jpg; files that are no images are passed over."
+    )
+    network: str = Field(
+        "open", description="open: our own weights; or the path of weights trained with run_pipeline.py train, or of a "
+        "CRMH checkpoint."
+    )
+    threshold: Number = Field(0.5, ge=0, le=1, description="People scored lower are left out.")
+    resolution: Literal["auto", "low", "high"] = Field(
+        "auto", description="Branch of the network; auto: low where an image has to be enlarged."
+    )
+    focal_px: Number | None = Field(
+        None, gt=0, description="Focal length of the images in pixels; null: as wide as a usual lens. Distances scale "
+        "with it."
+    )
+    smallest_person_px: Number = Field(
+        24.0, ge=4, description="People this tall, in image pixels, are looked for: large images are taken apart into "
+        "overlapping tiles until such people are large enough."
+    )
+    images_per_batch: int = Field(16, ge=1, description="Images an artifact.")
+    device: str = Field("auto", description="auto: a GPU if there is one; cpu; cuda; cuda:0 ...")
+    formats: list[Literal["ply", "obj", "glb"]] = Field(["glb"], description="Mesh files of each image.")
+
+
 class ReportConfig(Section):
     """When a session counts as good."""
 
@@ -295,7 +322,7 @@ class SessionConfig(Section):
 
     session: str = Field(description="Name of the session: letters, digits, _ . and -.")
     output: str = Field(description="Folder for everything that is made.")
-    capture: CaptureConfig = Field(description="See CaptureConfig.")
+    capture: CaptureConfig | None = Field(None, description="See CaptureConfig. Left out for stills alone.")
     keypoints: KeypointsConfig = KeypointsConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     association: AssociationConfig = AssociationConfig()
@@ -304,6 +331,7 @@ class SessionConfig(Section):
     surface: SurfaceConfig = SurfaceConfig()
     fusion: FusionConfig = FusionConfig()
     export: ExportConfig = ExportConfig()
+    stills: StillsConfig | None = Field(None, description="See StillsConfig; null: none.")
     compute: ComputeConfig = ComputeConfig()
     report: ReportConfig = ReportConfig()
     notify: list[str] = Field(
@@ -313,6 +341,10 @@ class SessionConfig(Section):
 
     @model_validator(mode="after")
     def _has_input(self) -> SessionConfig:
+        if self.capture is None:
+            if self.stills is None:
+                raise ValueError("capture: is missing; a session has a capture, or stills, or both")
+            return self
         if self.capture.videos is None and self.capture.images is None and not self.keypoints.reads_files:
             raise ValueError("capture.videos: there is no input; give videos or images, or keypoints.detections")
         if self.capture.videos is None and self.capture.fps is None:
@@ -336,8 +368,13 @@ class Session:
         return self.resolve(self.config.output)
 
     @property
+    def has_capture(self) -> bool:
+        return self.config.capture is not None
+
+    @property
     def has_images(self) -> bool:
-        return self.config.capture.videos is not None or self.config.capture.images is not None
+        capture = self.config.capture
+        return capture is not None and (capture.videos is not None or capture.images is not None)
 
     @property
     def has_surfaces(self) -> bool:

@@ -78,7 +78,8 @@ def refuse_errors(found: list[Finding]) -> None:
 def cheap_findings(session: Session) -> list[Finding]:
     """What can be told without opening a recording."""
     claim_output(session)
-    return [*_identities(session), *_models(session), *_run_settings(session)]
+    told = [*_identities(session), *_models(session)] if session.has_capture else []
+    return told + _run_settings(session) + _stills(session)
 
 
 def findings(session: Session) -> list[Finding]:
@@ -87,7 +88,11 @@ def findings(session: Session) -> list[Finding]:
     Raises:
         InputError: a problem that keeps the rest from being looked at: calibration or a recording cannot be read.
     """
-    found = list(_cameras(session, calibrated_rig(session)))
+    found = _stills(session)
+    if not session.has_capture:
+        claim_output(session)
+        return found
+    found += _cameras(session, calibrated_rig(session))
     rig, told = session_rig(session)
     found += told
     if not any(f.severity == ERROR for f in found):
@@ -180,6 +185,16 @@ def _run_settings(session: Session) -> list[Finding]:
     return []
 
 
+def _stills(session: Session) -> list[Finding]:
+    """The stills branch has images and a network. Raises InputError where it has not."""
+    if session.config.stills is not None:
+        from tasks.stills import files_of, weights_path
+
+        files_of(session)
+        weights_path(session)
+    return []
+
+
 def _disk(session: Session, rig: Rig) -> list[Finding]:
     needed, free = _needed_bytes(session, rig), shutil.disk_usage(session.output).free
     if needed > free:
@@ -212,6 +227,10 @@ def _needed_bytes(session: Session, rig: Rig) -> float:
 
 
 def _estimate_text(session: Session) -> str:
+    if not session.has_capture:
+        from tasks.stills import files_of
+
+        return f"estimate: {len(files_of(session))} images, some seconds each"
     rig, _ = session_rig(session)
     frames, workers = _frame_count(session, rig), worker_count(session)
     megapixels = sum(c.size[0] * c.size[1] for c in rig.cameras) / 1e6

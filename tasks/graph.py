@@ -13,7 +13,7 @@ from pipeline.cameras import Rig
 from pipeline.config import Session
 from tasks.keys import FileDigests, key_of, settings_of
 from tasks.parts import Part
-from tasks.stages import CAMERA, CHUNK, PERSON, PERSON_CHUNK, SESSION, SPAN, STAGES, Stage
+from tasks.stages import BATCH, CAMERA, CHUNK, PERSON, PERSON_CHUNK, SESSION, SPAN, STAGES, Stage
 
 TASKS_WANTED = 240
 """Chunks are made longer until a session has no more of them than this."""
@@ -56,6 +56,8 @@ class Graph:
     def stages(self) -> list[Stage]:
         """Stages that this session has, in order."""
         config = self.session.config
+        if not self.session.has_capture:
+            return [s for s in STAGES.values() if s.scope == BATCH]
         skipped = set() if self.session.looks_again else {"redetection"}
         if config.calibration.refine is False:
             skipped |= {"refinement"} if self.session.looks_again else {"refinement", "draft"}
@@ -63,6 +65,8 @@ class Graph:
             skipped |= {"frames", "segmentation", "overlays"}
         if not config.export.overlays:
             skipped.add("overlays")
+        if config.stills is None:
+            skipped |= {s.name for s in STAGES.values() if s.scope == BATCH}
         return [s for s in STAGES.values() if s.name not in skipped]
 
     @cached_property
@@ -84,6 +88,8 @@ class Graph:
     def _parts(self, stage: Stage, look: Look) -> list[Part] | None:
         if stage.scope == SESSION:
             return [Part(stage.name)]
+        if stage.scope == BATCH:
+            return [Part(stage.name, chunk=k) for k in stage.module.batches(self.session)]
         if stage.scope == PERSON:
             people = self.people(look)
             return None if people is None else [Part(stage.name, person=p) for p in people]

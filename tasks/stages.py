@@ -18,7 +18,7 @@ from types import ModuleType
 from pipeline.errors import InputError
 
 SESSION, CAMERA, CHUNK, PERSON = "session", "camera", "chunk", "person"
-SPAN, PERSON_CHUNK = "span", "person_chunk"
+SPAN, PERSON_CHUNK, BATCH = "span", "person_chunk", "batch"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Stage:
         name: of the stage, its folder in the cache, its module in ``tasks``.
         revision: raised by hand when the same inputs give another result; enters the key.
         scope: what one part covers: SESSION, CAMERA, CHUNK (camera and chunk), PERSON, SPAN (a chunk of all
-            cameras) or PERSON_CHUNK (person and chunk).
+            cameras), PERSON_CHUNK (person and chunk) or BATCH (a run of still images, which is its chunk).
         inputs: stages whose artifacts it reads.
         settings: configuration fields that its result depends on; they enter the key unless at their default.
         schema: of its artifacts.
@@ -223,6 +223,26 @@ STAGES: dict[str, Stage] = {
             "skeletons, bodies, meshes and the animated scene as files",
             tolerant=True,
             modules=("tasks/export.py", "pipeline/export/*.py", "pipeline/meshes/*.py"),
+        ),
+        Stage(
+            "stills",
+            1,
+            BATCH,
+            (),
+            ("stills.threshold", "stills.resolution", "stills.focal_px", "stills.smallest_person_px"),
+            "stills",
+            "everybody in low-resolution stills",
+            modules=("tasks/stills.py", "pipeline/stills/*.py", "nets/mili/*.py", "nets/body.py"),
+        ),
+        Stage(
+            "stills_export",
+            1,
+            BATCH,
+            ("stills",),
+            ("stills.formats",),
+            "manifest",
+            "pictures, meshes and parameters of stills as files",
+            modules=("tasks/stills_export.py", "pipeline/stills/*.py", "pipeline/meshes/*.py"),
         ),
     )
 }

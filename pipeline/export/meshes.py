@@ -63,7 +63,7 @@ def write_frame_meshes(
     for name, meshes in [*((s.name, [s]) for s in stills), *([("scene", stills)] if stills else [])]:
         for kind in formats:
             path = folder / name / f"{frame_name(frame)}.{kind}"
-            write_atomic(path, _encode(kind, meshes, up, frame))
+            write_atomic(path, encode_meshes(kind, meshes, up, f"axes of the calibration; frame {frame}"))
             written.append(path)
     return written
 
@@ -132,14 +132,17 @@ class PosedBodies:
         return self._known.get(frame, {})
 
 
-def _encode(kind: str, meshes: Sequence[StillMesh], up: np.ndarray, frame: int) -> bytes | str:
+def encode_meshes(kind: str, meshes: Sequence[StillMesh], up: np.ndarray, comment: str) -> bytes | str:
+    """Meshes as one file of ``kind`` (of ``FORMATS``); ``comment`` says of text formats what the axes are."""
     if kind == "glb":
         return glb_meshes(meshes, up)
     counts = [len(m.vertices) for m in meshes]
     vertices, normals = (np.concatenate([getattr(m, k) for m in meshes]) for k in ("vertices", "normals"))
     faces = np.concatenate([m.faces + s for m, s in zip(meshes, np.cumsum([0, *counts[:-1]]), strict=True)])
-    axes = "axes of the calibration, up is " + " ".join(f"{x:.4g}" for x in np.asarray(up) + 0.0)
-    comments = (axes, f"frame {frame}: {', '.join(m.name for m in meshes)}")
+    comments = (
+        f"{comment}, up is {' '.join(f'{x:.4g}' for x in np.asarray(up) + 0.0)}",
+        ", ".join(m.name for m in meshes),
+    )
     if kind == "obj":
         return obj_text(vertices, faces, normals=normals, name="scene" if len(meshes) > 1 else meshes[0].name,
                         comments=comments)

@@ -117,4 +117,5 @@ def _level(size: tuple[int, int], canvas: tuple[int, int], scale: float, overlap
             continue
         count = math.ceil((s - side) / (side * (1 - overlap)) - 1e-9) + 1
         starts.append([k * (s - side) / (count - 1) for k in range(count)])
-    yield from (Tile(x, y, scale, canvas) for y in starts[1] for x in starts[0])
+    # Whole pixels of the image, so that what is cut out lies exactly where the tile says.
+    yield from (Tile(float(round(x)), float(round(y)), scale, canvas) for y in starts[1] for x in starts[0])
