@@ -92,6 +92,9 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--image", metavar="OUT.png", help="draw it instead of listing it")
     inspect.add_argument("--compare", action="store_true", help="the plain image beside the picture")
 
+    stills = verb("stills", "the stills branch alone: everybody in low-resolution images")
+    stills.add_argument("--workers", type=_workers, metavar="N")
+
     verb("report", "write the quality report again from what is cached")
 
     clean = verb("clean", "remove cached artifacts; exports and inputs stay")

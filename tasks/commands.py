@@ -16,7 +16,7 @@ from tasks.graph import Graph
 from tasks.limits import worker_count
 from tasks.parts import Selection
 from tasks.run import Outcome, Request, SessionRun, nobody_found, work
-from tasks.stages import CAMERA, CHUNK, PERSON, PERSON_CHUNK, SPAN, STAGES, stage_named
+from tasks.stages import BATCH, CAMERA, CHUNK, PERSON, PERSON_CHUNK, SPAN, STAGES, stage_named
 
 OK, INCOMPLETE, USAGE = 0, 1, 2
 
@@ -217,6 +217,15 @@ def inspect_(options: Namespace) -> int:
     return inspect.command(options)
 
 
+def stills(options: Namespace) -> int:
+    """The stills branch of a session, whatever else is in it."""
+    session = load_session(options.config)
+    if session.config.stills is None:
+        raise InputError(f"{session.path}: stills", "there is no such block", "See configs/stills.example.yaml")
+    names = frozenset(s.name for s in STAGES.values() if s.scope == BATCH)
+    return run_one(session, Request(only=names), options.workers)
+
+
 def report_(options: Namespace) -> int:
     from tasks import report
 
@@ -260,6 +269,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "why": why_,
     "rerun": rerun,
     "inspect": inspect_,
+    "stills": stills,
     "report": report_,
     "clean": clean_,
     "demo": demo_,

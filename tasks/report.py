@@ -120,13 +120,16 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
     )
     flags += _refinement_flags(cached, rig)
     state, sentence = verdict(stages, people, flags, len(frames), len(cameras))
+    if not cached.session.has_capture and state == "complete":
+        told = _stills_counts(cached)
+        sentence = f"This session is complete: {told['stills_people']} people in {told['stills']} stills."
     side = max((max(c.size) for c in rig.cameras), default=1) if rig else 1
     summary = Summary(
         session=cached.session.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         state=state,
         verdict=sentence,
-        counts=headline(len(cameras), len(frames), residuals, bodies),
+        counts=headline(len(cameras), len(frames), residuals, bodies) | _stills_counts(cached),
         totals=_totals(cached, stages, merged, bodies),
         stages=stages,
         people=people,
@@ -160,6 +163,8 @@ def _refinement_flags(cached: Cached, rig: Rig | None) -> tuple[Flag, ...]:
 
 def _clock(cached: Cached) -> tuple[np.ndarray, float | None, int, Sync | None]:
     """Frame numbers, their rate, the step between them, and the cameras' offsets."""
+    if not cached.session.has_capture:
+        return np.zeros(0, np.int64), None, 1, None
     step = cached.session.config.capture.frames.step
     if not cached.parts("timeline"):
         return np.zeros(0, np.int64), None, step, None
@@ -167,6 +172,23 @@ def _clock(cached: Cached) -> tuple[np.ndarray, float | None, int, Sync | None]:
     cameras, method = tuple(timeline.attribute("cameras")), timeline.attribute("sync_method")
     sync = Sync(cameras, timeline["offsets_s"], timeline["confidence"], timeline["spread_s"], method)
     return timeline["frames"], timeline.attribute("fps"), step, sync
+
+
+def _stills_counts(cached: Cached) -> dict[str, int]:
+    """Images of the stills branch and who is in them; nothing for a session without it."""
+    from tasks.stills import GROUP
+
+    parts = cached.parts("stills")
+    if not parts:
+        return {}
+    images = people = bad = 0
+    for artifact in map(cached.open, parts):
+        words = artifact.attribute("words")
+        for row, reason in enumerate(artifact["reason"]):
+            images += 1
+            bad += bool(words[reason])
+            people += 0 if words[reason] else len(artifact[f"{GROUP.format(row)}/scores"])
+    return {"stills": images, "stills_people": people, "stills_unusable": bad}
 
 
 def _merged(tracks: Mapping[int, Tracks], frames: np.ndarray) -> Tracks | None:

@@ -57,13 +57,15 @@ class Request:
 
     ``until`` names the last stage; stages made from what there is (export) always belong to it. ``selection`` limits
     the parts of chunked and per-person stages; what they need is made whole. ``again`` asks only for stages that have
-    artifacts already, and ``stale`` names parts that are to be made although they are current.
+    artifacts already, and ``stale`` names parts that are to be made although they are current. ``only`` names the stages
+    it is about; None: all.
     """
 
     until: str | None = None
     selection: Selection = field(default_factory=Selection)
     again: bool = False
     stale: tuple[Part, ...] = ()
+    only: frozenset[str] | None = None
 
     def parts(self, graph: Graph, look: Look) -> list[Part]:
         """The parts asked for, as far as they can be told by now."""
@@ -71,6 +73,8 @@ class Request:
         last = names.index(self.until) if self.until else len(names)
         found = []
         for stage in graph.stages():
+            if self.only is not None and stage.name not in self.only:
+                continue
             if self.again and not any((graph.cache / stage.name).glob("*.h5")):
                 continue
             if names.index(stage.name) <= last or stage.tolerant:

@@ -116,7 +116,7 @@ class BodyHead(nn.Module):
 
 def rotations_from(six: Tensor) -> Tensor:
     """(N, 6 R) to matrices (N, R, 3, 3): each six are the first two columns, row by row, as released."""
-    columns = six.reshape(len(six), -1, 3, 2)
+    columns = six.reshape(len(six), six.shape[1] // 6, 3, 2)
     return matrix_from_six(torch.cat([columns[..., 0], columns[..., 1]], -1))
 
 
