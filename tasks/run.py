@@ -57,8 +57,8 @@ class Request:
 
     ``until`` names the last stage; stages made from what there is (export) always belong to it. ``selection`` limits
     the parts of chunked and per-person stages; what they need is made whole. ``again`` asks only for stages that have
-    artifacts already, and ``stale`` names parts that are to be made although they are current. ``only`` names the stages
-    it is about; None: all.
+    artifacts already, and ``stale`` names parts that are to be made although they are current. ``only`` names the
+    stages it is about; None: all.
     """
 
     until: str | None = None
