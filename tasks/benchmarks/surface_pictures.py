@@ -1,0 +1,84 @@
+"""Pictures that compare surfaces: what the cameras saw, what every method makes of it, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from data.surface_scenes import SurfaceScene, Triangles
+from pipeline.cameras import Camera
+from pipeline.meshes.colours import person_colour
+from pipeline.meshes.geometry import vertex_normals
+from pipeline.raster import projected_window
+from pipeline.raster_open3d import Open3DRaster
+
+TILE = 300  # pixels, height of a tile
+_LIGHT = np.array([-0.35, -0.55, -0.75])  # in the camera: from its upper left
+
+
+def compare(scene: SurfaceScene, meshes: Mapping[str, Sequence[Triangles]]) -> bytes:
+    """A PNG: a row of input views, below it a column a method and the truth, each from two sides."""
+    columns = {**meshes, "truth": [p.surface for p in scene.people]}
+    half = max(1, len(scene.rig) // 2)
+    sides = [_framed(scene.rig.cameras[k], scene) for k in (0, half)]
+    rows = [[_named(_shaded(camera, parts), name) for name, parts in columns.items()] for camera in sides]
+    views = [_crop(c, i, scene) for c, i in zip(scene.rig.cameras, scene.images, strict=True)]
+    sheets = [_row(views), *(_row(tiles) for tiles in rows)]
+    width = max(s.shape[1] for s in sheets)
+    padded = [np.pad(s, ((0, 8), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in sheets]
+    picture = np.concatenate(padded)
+    return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+
+
+def _row(tiles: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.pad(t, ((0, 0), (0, 8), (0, 0)), constant_values=255) for t in tiles], 1)
+
+
+def _window(camera: Camera, scene: SurfaceScene) -> tuple[int, int, int, int]:
+    points = np.concatenate([p.surface[0] for p in scene.people])
+    return projected_window(camera, points, margin=12) or (0, 0, *camera.size)
+
+
+def _crop(camera: Camera, image: np.ndarray, scene: SurfaceScene) -> np.ndarray:
+    x0, y0, x1, y1 = _window(camera, scene)
+    part = image[y0:y1, x0:x1]
+    return cv2.resize(part, (max(1, round(part.shape[1] * TILE / part.shape[0])), TILE), interpolation=cv2.INTER_AREA)
+
+
+def _framed(camera: Camera, scene: SurfaceScene) -> Camera:
+    """The camera, cut to the people and scaled to a tile."""
+    x0, y0, x1, y1 = _window(camera, scene)
+    K = camera.K.copy()
+    K[:2, 2] -= (x0, y0)
+    cut = replace(camera, K=K, size=(x1 - x0, y1 - y0))
+    return cut.scaled((max(1, round((x1 - x0) * TILE / (y1 - y0))), TILE))
+
+
+def _shaded(camera: Camera, parts: Sequence[Triangles]) -> np.ndarray:
+    """(H, W, 3) uint8: grey-lit surfaces, each person in a colour of their own."""
+    counts = [len(v) for v, _ in parts]
+    vertices = np.concatenate([v for v, _ in parts])
+    starts = np.cumsum([0, *counts[:-1]])
+    faces = np.concatenate([np.asarray(f, np.int64) + s for (_, f), s in zip(parts, starts, strict=True)])
+    picture = np.full((camera.size[1], camera.size[0], 3), 255.0)
+    if not len(faces):
+        return picture.astype(np.uint8)
+    result = Open3DRaster(threads=1).render(vertices, faces, camera)
+    hit = result.hit
+    normals = result.interpolate(faces, vertex_normals(vertices, faces))[hit] @ camera.R.T
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    normals *= np.where(normals[:, 2:] > 0, -1, 1)  # both sides are seen
+    light = 0.3 + 0.7 * np.clip(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0, 1)
+    colours = np.repeat([0.35 * np.array(person_colour(k)) + 0.65 * 205 for k in range(len(parts))], counts, axis=0)
+    picture[hit] = colours[faces[result.triangle[hit], 0]] * light[:, None]
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def _named(tile: np.ndarray, name: str) -> np.ndarray:
+    out = np.ascontiguousarray(np.pad(tile, ((22, 0), (0, max(0, 9 * len(name) - tile.shape[1])), (0, 0)),
+                                      constant_values=255))  # fmt: skip
+    cv2.putText(out, name, (2, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return out
