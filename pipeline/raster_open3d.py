@@ -46,6 +46,16 @@ class RayScene:
         rays[..., :3], rays[..., 3:] = origins, directions
         return self._scene.test_occlusions(self._tensor(rays), near, far, nthreads=self._threads).numpy()
 
+    def signed_distance(self, points: np.ndarray) -> np.ndarray:
+        """(N,) float32 metres from points (N, 3) to a watertight mesh, negative inside."""
+        points = self._tensor(np.ascontiguousarray(points, np.float32))
+        return self._scene.compute_signed_distance(points, nthreads=self._threads).numpy()
+
+    def inside(self, points: np.ndarray) -> np.ndarray:
+        """(N,) bool: which points (N, 3) a watertight mesh holds."""
+        points = self._tensor(np.ascontiguousarray(points, np.float32))
+        return self._scene.compute_occupancy(points, nthreads=self._threads).numpy() > 0.5
+
 
 class Open3DRaster:
     """``pipeline.raster.Raster`` by ray casting: exact for any lens, since each pixel's own ray is cast."""

@@ -128,7 +128,7 @@ def walk(
     for side, name in enumerate(("left", "right")):
         local |= _leg(joint, name, root, pelvis, feet, side)
     local |= _spine(swing, gait) | _arms(swing, gait)
-    local |= _gaze(local, pelvis, root, look_at)
+    local |= gaze(local, pelvis, root, look_at)
     return {
         "global_orient": pelvis.as_rotvec(),
         "body_pose": np.concatenate([local[n].as_rotvec() for n in SMPLX55.joints[1:22]], 1),
@@ -216,7 +216,7 @@ def _on_floor(point: np.ndarray, heading: np.ndarray, aside: float) -> np.ndarra
 
 def _foot_rotation(heading: np.ndarray, pitch: np.ndarray) -> Rotation:
     upright = Rotation.from_matrix(BODY_AXES)
-    return _about("z", heading) * upright * _about("x", -pitch)
+    return about("z", heading) * upright * about("x", -pitch)
 
 
 def _stance_pitch(stance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -254,11 +254,12 @@ def _pelvis_rotations(swing: np.ndarray, heading: np.ndarray, gait: Gait) -> Rot
     yaw = -gait.pelvis_yaw * np.cos(swing)  # the left hip is forward when the left foot lands
     roll = gait.pelvis_roll * np.sin(swing)  # and the unloaded side drops
     upright = Rotation.from_matrix(BODY_AXES)
-    tilt = _about("x", np.full_like(swing, gait.lean))
-    return _about("z", heading) * upright * _about("y", yaw) * _about("z", roll) * tilt
+    tilt = about("x", np.full_like(swing, gait.lean))
+    return about("z", heading) * upright * about("y", yaw) * about("z", roll) * tilt
 
 
-def _about(axis: str, angles: np.ndarray) -> Rotation:
+def about(axis: str, angles: np.ndarray) -> Rotation:
+    """Rotations by angles (F,) about the axis x, y or z."""
     return Rotation.from_rotvec(np.asarray(angles)[:, None] * np.eye(3)["xyz".index(axis)])
 
 
@@ -274,13 +275,14 @@ def _pelvis_height(joint, soles: np.ndarray, path: Path, times: np.ndarray, gait
     for side, name in enumerate(("left", "right")):
         hip = pelvis.apply(joint[f"{name}_hip"] - joint["pelvis"])
         flat = np.linalg.norm(ground + hip[:, :2] - feet.ankles[:, side, :2], axis=-1)
-        vertical = np.sqrt(np.maximum((_NEARLY_STRAIGHT * sum(_bones(joint, name))) ** 2 - flat**2, 1e-4))
+        vertical = np.sqrt(np.maximum((_NEARLY_STRAIGHT * sum(bones(joint, name))) ** 2 - flat**2, 1e-4))
         highest = np.minimum(highest, feet.ankles[:, side, 2] + vertical - hip[:, 2])
     smooth = gaussian_filter1d(minimum_filter1d(highest, 11, mode="nearest"), 7, mode="nearest")
     return np.interp(times, fine, smooth)
 
 
-def _bones(joint, side: str) -> tuple[float, float]:
+def bones(joint, side: str) -> tuple[float, float]:
+    """Metres of thigh and shank."""
     chain = [joint[f"{side}_{j}"] for j in ("hip", "knee", "ankle")]
     return tuple(float(np.linalg.norm(b - a)) for a, b in pairwise(chain))
 
@@ -289,22 +291,25 @@ def _leg(joint, name: str, root: np.ndarray, pelvis: Rotation, feet: Feet, side:
     hip = root + pelvis.apply(joint[f"{name}_hip"] - joint["pelvis"])
     ankle, heading = feet.ankles[:, side], feet.headings[:, side]
     forward = np.column_stack([np.cos(heading), np.sin(heading), 0 * heading])
-    knee = two_bone(hip, ankle, _bones(joint, name), forward)
+    knee = two_bone(hip, ankle, bones(joint, name), forward)
     hinge = np.cross(knee - hip, forward)  # towards the body's left: world up is the body's up
     hinge = -hinge / np.linalg.norm(hinge, axis=-1, keepdims=True)
-    thigh = _segment(joint[f"{name}_knee"] - joint[f"{name}_hip"], knee - hip, hinge)
-    shank = _segment(joint[f"{name}_ankle"] - joint[f"{name}_knee"], ankle - knee, hinge)
+    thigh = segment(joint[f"{name}_knee"] - joint[f"{name}_hip"], knee - hip, hinge)
+    shank = segment(joint[f"{name}_ankle"] - joint[f"{name}_knee"], ankle - knee, hinge)
     foot = _foot_rotation(heading, feet.pitches[:, side])
     return {
         f"{name}_hip": pelvis.inv() * thigh,
         f"{name}_knee": thigh.inv() * shank,
         f"{name}_ankle": shank.inv() * foot,
-        f"{name}_foot": _about("x", -feet.toes[:, side]),
+        f"{name}_foot": about("x", -feet.toes[:, side]),
     }
 
 
-def _segment(rest: np.ndarray, posed: np.ndarray, hinge: np.ndarray) -> Rotation:
-    """World rotations (F) that take a bone's rest direction to ``posed`` and the body's left to ``hinge``."""
+def segment(
+    rest: np.ndarray, posed: np.ndarray, hinge: np.ndarray, rest_hinge: tuple[float, float, float] = (1.0, 0.0, 0.0)
+) -> Rotation:
+    """World rotations (F) that take a bone's rest direction to ``posed`` (F, 3), and ``rest_hinge``, by default
+    the body's left, to ``hinge`` (F, 3)."""
 
     def frame(d, left):
         d = d / np.linalg.norm(d, axis=-1, keepdims=True)
@@ -312,14 +317,14 @@ def _segment(rest: np.ndarray, posed: np.ndarray, hinge: np.ndarray) -> Rotation
         left = left / np.linalg.norm(left, axis=-1, keepdims=True)
         return np.stack([d, left, np.cross(d, left)], -1)
 
-    return Rotation.from_matrix(frame(posed, hinge) @ frame(rest[None], np.array([[1.0, 0, 0]])).swapaxes(-1, -2))
+    return Rotation.from_matrix(frame(posed, hinge) @ frame(rest[None], np.array([rest_hinge])).swapaxes(-1, -2))
 
 
 def _spine(swing: np.ndarray, gait: Gait) -> dict[str, Rotation]:
     """The shoulders turn against the pelvis; the chest stays level."""
     yaw = gait.pelvis_yaw * 1.9 * np.cos(swing) / 3
     roll = -gait.pelvis_roll * np.sin(swing) / 3
-    part = _about("y", yaw) * _about("z", roll)
+    part = about("y", yaw) * about("z", roll)
     return dict.fromkeys(("spine1", "spine2", "spine3"), part)
 
 
@@ -328,16 +333,16 @@ def _arms(swing: np.ndarray, gait: Gait) -> dict[str, Rotation]:
     out = {}
     for name, sign in (("left", 1), ("right", -1)):
         ahead = -sign * np.cos(swing + 0.15)  # the right arm is forward when the left foot lands
-        swung = _about("x", -gait.arm_swing * (0.12 + ahead))
+        swung = about("x", -gait.arm_swing * (0.12 + ahead))
         bend = gait.elbow * (1 + 0.55 * ahead)
-        out[f"{name}_collar"] = _about("z", np.full_like(swing, -0.06 * sign))
-        out[f"{name}_shoulder"] = swung * _about("z", np.full_like(swing, -sign * gait.arm_down))
-        out[f"{name}_elbow"] = _about("y", -sign * bend)
-        out[f"{name}_wrist"] = _about("z", np.full_like(swing, 0.06 * sign))
+        out[f"{name}_collar"] = about("z", np.full_like(swing, -0.06 * sign))
+        out[f"{name}_shoulder"] = swung * about("z", np.full_like(swing, -sign * gait.arm_down))
+        out[f"{name}_elbow"] = about("y", -sign * bend)
+        out[f"{name}_wrist"] = about("z", np.full_like(swing, 0.06 * sign))
     return out
 
 
-def _gaze(local, pelvis: Rotation, root: np.ndarray, look_at: np.ndarray | None) -> dict[str, Rotation]:
+def gaze(local, pelvis: Rotation, root: np.ndarray, look_at: np.ndarray | None) -> dict[str, Rotation]:
     """Neck and head: level and forward, or turned by at most 45 degrees towards what is looked at."""
     chest = pelvis * local["spine1"] * local["spine2"] * local["spine3"]
     level = pelvis.apply([0, 0, 1.0])
@@ -350,7 +355,7 @@ def _gaze(local, pelvis: Rotation, root: np.ndarray, look_at: np.ndarray | None)
         turn = np.arctan2(np.cross(aim[:, :2], wanted[:, :2]), (aim[:, :2] * wanted[:, :2]).sum(-1))
         # What is behind is not stared at: the turn fades out where it would be uncomfortable.
         turn = np.clip(turn, -0.8, 0.8) * np.clip((2.4 - np.abs(turn)) / 0.8, 0, 1)
-        aim = _about("z", turn).apply(aim)
+        aim = about("z", turn).apply(aim)
     left = np.column_stack([-aim[:, 1], aim[:, 0], 0 * aim[:, 0]])
     up = np.broadcast_to([0, 0, 1.0], aim.shape)
     half = (chest.inv() * Rotation.from_matrix(np.stack([left, up, aim], -1))).as_rotvec() / 2

@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from scipy import sparse
+
+from data.synthetic.noise import Noise
+
+_NONE = np.zeros((0, 3), np.int64)
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Wrinkles of a layer that come and go with the pose.
+
+    Cloth that the pose compresses folds up, cloth that it stretches lies flat, and the folds wander over it as it is
+    pulled along.
+
+    Attributes:
+        height: (V,) metres, of the folds of uncompressed cloth; 0 where there are none.
+        places: (V, 3) metres, where the pattern is looked up: the unposed cloth, bent and stretched across the limbs.
+        noise: the pattern.
+        rest: (V, 3) the unposed layer, against which the pose compresses.
+        sag: (V,) metres by which loose cloth hangs down (against the world's z), as far as what is under it lets it.
+        relaxed: rounds of smoothing of the posed cloth: loose cloth bridges what tight cloth follows.
+    """
+
+    height: np.ndarray
+    places: np.ndarray
+    noise: Noise
+    rest: np.ndarray
+    sag: np.ndarray
+    relaxed: int = 0
+
+    def pattern(self, places: np.ndarray, crowded: np.ndarray) -> np.ndarray:
+        """(V,) about -1..1: ridges some centimetres apart and, where cloth is crowded (0..1), finer ones between."""
+        n = self.noise
+        broad = 1 - 2.2 * np.abs(n(places, 0.055)) + 0.5 * n(places, 0.022)
+        return broad + crowded * (0.9 - 1.8 * np.abs(n(places, 0.024))) + 0.25 * n(places, 0.011)
 
 
 @dataclass(frozen=True)
@@ -14,7 +48,7 @@ class Layer:
     """A mesh bound to the body: skin, a garment, a shoe, hair.
 
     Vertex i of the posed layer is ``binding[i] @ posed body + R_i @ offset[i]``, where R_i turns with the joints that
-    carry the vertex: offsets are given for the unposed body.
+    carry the vertex: offsets are given for the unposed body. Folds come on top.
 
     Attributes:
         name: what it is.
@@ -23,6 +57,9 @@ class Layer:
         uv: (V, 2) texture coordinates 0..1, v upwards. Seams are made by doubled vertices.
         faces: (T, 3) int.
         weld: (V,) int: vertices with the same number are one point of the surface.
+        closing: (T', 3) faces nobody sees, inside the body: with them the layer bounds a solid.
+        folds: what the pose does to it, None for what is stiff.
+        sheet: how many of the first faces are the cloth itself, without the rim that closes it; None: all.
     """
 
     name: str
@@ -31,6 +68,9 @@ class Layer:
     uv: np.ndarray
     faces: np.ndarray
     weld: np.ndarray
+    closing: np.ndarray = field(default_factory=lambda: _NONE)
+    folds: Folds | None = None
+    sheet: int | None = None
 
     def rest(self, body: np.ndarray) -> np.ndarray:
         """(V, 3) the layer on an unposed body (B, 3)."""
@@ -44,10 +84,73 @@ class Layer:
             rotations: (55, 3, 3) world rotations of the joints.
             weights: (V, 55) skinning weights of the layer, ``binding @ body weights``.
         """
+        under = self.binding @ body
         if not self.offset.any():
-            return self.binding @ body
+            return under
         turned = np.einsum("vij,vj->vi", (weights @ rotations.reshape(55, 9)).reshape(-1, 3, 3), self.offset)
-        return self.binding @ body + turned
+        return under + turned if self.folds is None else self._folded(under, turned)
+
+    def _folded(self, under: np.ndarray, turned: np.ndarray) -> np.ndarray:
+        """Let loose cloth hang and bridge, then fold it. ``under`` (V, 3): the skin; ``turned``: how far off it."""
+        folds, cloth = self.folds, under + turned
+        outer = folds.height > 0
+        if folds.relaxed:
+            stands = np.linalg.norm(turned, axis=1, keepdims=True)
+            away = turned / np.maximum(stands, 1e-9)
+            moved = np.where(outer[:, None], self.smoothed(cloth, folds.relaxed), cloth)
+            moved[:, 2] -= folds.sag
+            gap = ((moved - under) * away).sum(1, keepdims=True)
+            cloth = moved + np.maximum(0.45 * stands - gap, 0) * away
+        i, j = self._edges
+        ratio = np.linalg.norm(cloth[i] - cloth[j], axis=1) / np.maximum(
+            np.linalg.norm(folds.rest[i] - folds.rest[j], axis=1), 1e-6
+        )
+        squeeze = self.smoothed(self._to_points(np.clip(1 - ratio, -0.4, 0.6))[:, None], 6)[:, 0]
+        crowded = np.clip(squeeze / 0.25, 0, 1)
+        amount = folds.height * np.clip(0.75 + 2.0 * crowded - np.clip(-squeeze / 0.2, 0, 0.6), 0, 2.6)
+        wander = 0.06 * squeeze[:, None] * np.array([0.6, 1.0, 0.4])
+        return cloth + (amount * folds.pattern(folds.places + wander, crowded))[:, None] * self.normals(cloth)
+
+    @cached_property
+    def _edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices at both ends of every edge of the visible faces."""
+        f = self.faces[: self.sheet]
+        pairs = np.sort(np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]), 1)
+        pairs = np.unique(pairs[:, 0] * np.int64(len(self.uv)) + pairs[:, 1])
+        return pairs // len(self.uv), pairs % len(self.uv)
+
+    def _to_points(self, values: np.ndarray) -> np.ndarray:
+        """(V,) the mean of edge values (E,) at each point of the surface."""
+        count = int(self.weld.max()) + 1
+        ends = self.weld[np.concatenate(self._edges)]
+        total = np.bincount(ends, np.tile(values, 2), count) / np.maximum(np.bincount(ends, minlength=count), 1)
+        return total[self.weld]
+
+    def closed_on(self, figure_offset: np.ndarray) -> Layer:
+        """The layer as a solid: its own sheet, a rim along its edges, and a copy of it just inside the body.
+
+        Args:
+            figure_offset: (V, 3) offsets of the copy's vertices, metres in the frame of the unposed body.
+        """
+        count = len(self.uv)
+        f = self.faces
+        edges = np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]])
+        points = int(self.weld.max()) + 1
+        ways = self.weld[edges].astype(np.int64)
+        there, back = ways[:, 0] * points + ways[:, 1], ways[:, 1] * points + ways[:, 0]
+        a, b = edges[~np.isin(there, back)].T  # no face on the other side
+        rim = np.concatenate([np.stack([b, a, a + count], 1), np.stack([b, a + count, b + count], 1)])
+        return Layer(
+            self.name,
+            sparse.vstack([self.binding, self.binding]).tocsr(),
+            np.concatenate([self.offset, figure_offset]),
+            np.concatenate([self.uv, self.uv]),
+            np.concatenate([f, rim]),
+            np.concatenate([self.weld, self.weld + points]),
+            f[:, ::-1] + count,
+            self.folds,
+            len(f),
+        )
 
     def combined(self, mix: sparse.csr_matrix, faces: np.ndarray) -> Layer:
         """A layer whose vertices are mixtures (V', V) of this one's, with new faces."""
@@ -63,13 +166,16 @@ class Layer:
     @cached_property
     def neighbours(self) -> sparse.csr_matrix:
         """(W, W) adjacency of the welded points, rows sum to 1."""
-        pairs = self.weld[np.concatenate([self.faces[:, [0, 1]], self.faces[:, [1, 2]], self.faces[:, [2, 0]]])]
+        f = self.faces[: self.sheet]
+        pairs = self.weld[np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]])]
         pairs = np.unique(np.sort(pairs, 1), axis=0)
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         count = int(self.weld.max()) + 1
         i, j = pairs.T
         graph = sparse.coo_matrix((np.ones(2 * len(i)), (np.r_[i, j], np.r_[j, i])), (count, count)).tocsr()
-        return sparse.diags(1 / np.maximum(np.asarray(graph.sum(1))[:, 0], 1)) @ graph
+        degree = np.asarray(graph.sum(1))[:, 0]
+        alone = sparse.diags((degree == 0).astype(float))
+        return (sparse.diags(1 / np.maximum(degree, 1)) @ graph + alone).tocsr()
 
     def smoothed(self, values: np.ndarray, rounds: int, amount: float = 0.5) -> np.ndarray:
         """Vertex values (V, D) smoothed over the surface, seams closed."""
@@ -81,7 +187,7 @@ class Layer:
 
     def normals(self, vertices: np.ndarray) -> np.ndarray:
         """(V, 3) unit normals of vertices (V, 3), smooth across seams."""
-        return vertex_normals(vertices, self.faces, self.weld)
+        return vertex_normals(vertices, self.faces[: self.sheet], self.weld)
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray, weld: np.ndarray | None = None) -> np.ndarray:
@@ -149,6 +255,7 @@ def clipped(layer: Layer, field: np.ndarray, positions: np.ndarray) -> tuple[Lay
 def merged(layers: list[Layer], name: str) -> Layer:
     """Several layers as one."""
     starts = np.cumsum([0] + [len(x.uv) for x in layers[:-1]])
+    closing = np.concatenate([x.closing + s for x, s in zip(layers, starts, strict=True)])
     welds = np.cumsum([0] + [int(x.weld.max()) + 1 for x in layers[:-1]])
     return Layer(
         name,
@@ -157,6 +264,7 @@ def merged(layers: list[Layer], name: str) -> Layer:
         np.concatenate([x.uv for x in layers]),
         np.concatenate([x.faces + s for x, s in zip(layers, starts, strict=True)]),
         np.concatenate([x.weld + s for x, s in zip(layers, welds, strict=True)]),
+        closing,
     )
 
 

@@ -13,12 +13,14 @@ import numpy as np
 
 from data.synthetic.clothing import Figure
 from data.synthetic.noise import Noise
+from data.synthetic.scanlines import covering
 from data.synthetic.surfaces import Layer
-from pipeline.raster_open3d import RayScene
 from pipeline.skeletons import SMPLX55
 
 Colour = tuple[float, float, float]
-FABRICS = ("plain", "stripes", "checks", "denim", "print")
+FABRICS = (
+    "plain", "stripes", "pinstripes", "checks", "denim", "print", "dots", "blocks", "camouflage", "knit"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,15 @@ class Baked:
 
     @classmethod
     def of(cls, layer: Layer, figure: Figure, size: int) -> Baked:
-        flat = np.column_stack([layer.uv, np.zeros(len(layer.uv))])
-        u, v = np.meshgrid((np.arange(size) + 0.5) / size, 1 - (np.arange(size) + 0.5) / size)
-        down = np.broadcast_to(np.array([0, 0, -1.0]), (size, size, 3))
-        seen = RayScene(flat, layer.faces).cast(np.stack([u, v, np.ones_like(u)], -1), down)
-        hit = seen["triangle"] >= 0
-        faces = layer.faces[seen["triangle"][hit]]
-        second = seen["uv"][hit]
-        share = (1 - second.sum(-1), second[:, 0], second[:, 1])
+        cloth = layer.faces[: layer.sheet]
+        texels = np.column_stack([(1 - layer.uv[:, 1]) * size - 0.5, layer.uv[:, 0] * size - 0.5])
+        which, row, column, weights, _ = covering(texels[cloth])
+        inside = (row >= 0) & (row < size) & (column >= 0) & (column < size)
+        texel, first = np.unique((row * size + column)[inside], return_index=True)
+        hit = np.zeros((size, size), bool)
+        hit.flat[texel] = True
+        v, u = 1 - (texel // size + 0.5) / size, (texel % size + 0.5) / size
+        faces, share = cloth[which[inside][first]], weights[inside][first].T
         eyes = [SMPLX55.index(j) for j in ("left_eye", "right_eye")]
         parts = [figure.weights[:, [SMPLX55.index("head"), SMPLX55.index("jaw"), *eyes]].sum(1)]
         head = layer.binding @ np.stack(parts + [figure.weights[:, e] for e in eyes], 1)
@@ -93,7 +96,7 @@ class Baked:
         def at(values: np.ndarray) -> np.ndarray:
             return sum(s[:, None] * values[faces[:, k]] for k, s in enumerate(share))
 
-        return cls(hit, at(layer.rest(figure.vertices)), at(head), np.stack([u[hit], v[hit]], 1))
+        return cls(hit, at(layer.rest(figure.vertices)), at(head), np.stack([u, v], 1))
 
     def image(self, colours: np.ndarray) -> np.ndarray:
         """(S, S, 3) uint8 texture of colours (N, 3); texels outside the layer take their nearest neighbour's."""
@@ -152,6 +155,22 @@ def cloth(baked: Baked, figure: Figure, fabric: Fabric, generator: np.random.Gen
     elif fabric.kind == "checks":
         lines = _soft(0.3, 0.04, np.abs((along / g) % 2 - 1)) + _soft(0.3, 0.04, np.abs((around / g) % 2 - 1))
         colour = _blend(np.tile(first, (len(p), 1)), second, 0.5 * lines)
+    elif fabric.kind == "pinstripes":
+        colour = _blend(np.tile(first, (len(p), 1)), second, 0.7 * _soft(0.16, 0.05, np.abs((around / g) % 2 - 1)))
+    elif fabric.kind == "dots":
+        rows = np.floor(along / g)
+        away = np.hypot((along / g) % 1 - 0.5, (around / g + 0.5 * (rows % 2)) % 1 - 0.5)
+        colour = _blend(np.tile(first, (len(p), 1)), second, _soft(0.27, 0.03, away))
+    elif fabric.kind == "blocks":
+        edge = figure.joints["spine3" if not legs else "left_knee"][1] + (g - 0.03)
+        colour = np.where((along > edge)[:, None], first, second)
+    elif fabric.kind == "camouflage":
+        third = 0.45 * first + 0.2 * second
+        colour = _blend(np.tile(first, (len(p), 1)), second, _soft(0.05, 0.03, noise(p, 2.0 * g)))
+        colour = _blend(colour, third, _soft(-0.15, 0.03, noise(p + 7.3, 1.5 * g)))
+    elif fabric.kind == "knit":
+        ribs = 0.5 + 0.5 * np.sin(2 * np.pi * around / 0.008) * np.sin(2 * np.pi * along / 0.006)
+        colour = _blend(np.tile(first, (len(p), 1)), 0.7 * first + 0.1 * second, ribs)
     elif fabric.kind == "print":
         chest = figure.joints["spine3"] + [0, 0.02, 0]
         near = (p[:, 2] > figure.joints["spine3"][2]) * _soft(0.085, 0.004, np.linalg.norm((p - chest)[:, :2], axis=1))
