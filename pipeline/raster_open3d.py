@@ -40,6 +40,18 @@ class RayScene:
             "normal": out["primitive_normals"].numpy(),
         }
 
+    def nearest(self, points: np.ndarray) -> dict[str, np.ndarray]:
+        """The surface's nearest ``point`` to points (N, 3), its ``triangle``, and ``uv`` weights of the second and
+        third corner."""
+        found = self._scene.compute_closest_points(
+            self._tensor(np.ascontiguousarray(points, np.float32)), nthreads=self._threads
+        )
+        return {
+            "point": found["points"].numpy(),
+            "triangle": found["primitive_ids"].numpy().view(np.int32),
+            "uv": found["primitive_uvs"].numpy(),
+        }
+
     def blocked(self, origins: np.ndarray, directions: np.ndarray, near: float = 1e-3, far: float = np.inf):
         """Whether anything lies along rays (..., 3) between the distances ``near`` and ``far``: (...) bool."""
         rays = np.empty((*directions.shape[:-1], 6), np.float32)

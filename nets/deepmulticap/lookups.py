@@ -110,6 +110,20 @@ def look_at_volume(volume: Tensor, located: Located) -> Tensor:
     return out[..., 0, 0].transpose(1, 2)[:, :, None]
 
 
+def negative_inside(located: Located, solid: Tensor) -> Tensor:
+    """``located.extra`` (B, N, 7) with the body's distance negative deep inside its volume, whatever is nearest there:
+    between limbs that run into each other, and behind the eyes, the nearest face may be one that looks inwards.
+
+    Args:
+        solid: (B, 1, r, r, r) even voxels of the canonical cube, 1 inside.
+    """
+    # Even voxels lie half a voxel of the whole volume, a quarter of their own, before the middle of their cells.
+    grid = (2 * (located.canonical + 0.25 / solid.shape[-1])).flip(-1)[:, :, None, None]
+    inside = nn_functional.grid_sample(solid, grid, align_corners=False, padding_mode="zeros")[:, 0, :, 0, 0]
+    distance = located.extra[..., :1]
+    return torch.cat([torch.where(inside[..., None] > 0.999, -distance.abs(), distance), located.extra[..., 1:]], -1)
+
+
 def mask_tokens(tokens: Tensor, located: Located) -> Tensor:
     """Tokens (B, N, V, C) with zeros where a view is masked, so that nothing of it is ever read, not even a NaN."""
     if located.visible is None:

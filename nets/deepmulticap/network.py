@@ -45,6 +45,7 @@ from nets.deepmulticap.lookups import (
     look_at_maps,
     look_at_volume,
     mask_tokens,
+    negative_inside,
     project,
     settle_visibility,
 )
@@ -211,12 +212,14 @@ class Features:
         coarse, fine: per level, maps "image" (B, V, C, h, w) and, where there is one, "volume" (B, C, r, r, r).
         inputs: the inputs without their images: projection, frame, presence.
         cues: (B, V, 3, S, S) body depth, where it is, and the mask, if a level reads them at points.
+        solid: (B, 1, r, r, r) even voxels, 1 inside the body, if the network builds on the body's distance.
     """
 
     coarse: LevelFeatures
     fine: LevelFeatures
     inputs: SurfaceInputs
     cues: Tensor | None = None
+    solid: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -254,7 +257,10 @@ class SurfaceNetwork(nn.Module):
         inputs.check(self.preset)
         fine = {} if self.fine is None else self.fine.encode(inputs)
         cues = torch.cat([inputs.body_depth, inputs.mask], 2).float() if self.reads_cues else None
-        return Features(self.coarse.encode(inputs), fine, inputs.geometry(), cues)
+        solid = None
+        if self.preset.residual is not None and inputs.volume is not None:
+            solid = (inputs.volume.amax(1, keepdim=True) > 0).float()
+        return Features(self.coarse.encode(inputs), fine, inputs.geometry(), cues, solid)
 
     def locate(
         self, features: Features, points: Tensor, seen: Tensor | None = None, extra: Tensor | None = None
@@ -287,6 +293,8 @@ class SurfaceNetwork(nn.Module):
             unseen=unseen,
             extra=extra,
         )
+        if features.solid is not None:
+            located = replace(located, extra=negative_inside(located, features.solid))
         if features.cues is None:
             return located
         return replace(located, cues=look_at_cues(features.cues, located, self.pixels.align_corners))

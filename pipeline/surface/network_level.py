@@ -38,6 +38,7 @@ def network_level(
     seen: Callable[[Tensor], Tensor] | None = None,
     extra: Callable[[Tensor], Tensor] | None = None,
     certain: float = CERTAIN,
+    coarse_head: bool = True,
 ) -> LevelFunction:
     """Logits of the last level where the coarse one is uncertain, of the coarse one elsewhere.
 
@@ -49,6 +50,7 @@ def network_level(
         seen: points (N, 3) to (V, N) bool, which views may speak of which points; all that are present if None.
         extra: points (N, 3) to (N, point_channels), for networks that read numbers of the caller's.
         certain: the fine level is asked where the coarse logit is smaller than this either way.
+        coarse_head: False for weights whose coarse level cannot be asked by itself: the fine one is asked everywhere.
     """
     if features.inputs.projection.shape[0] != 1:
         raise InputError("features", "are of several people", "Encode one person at a time.")
@@ -59,6 +61,8 @@ def network_level(
         numbers = None if extra is None else extra(points)[None]
         located = network.locate(features, points[None], views, numbers)
         fused = network.fuse_coarse(features, located)
+        if network.fine is not None and not coarse_head:
+            return network.fine_logits(features, located, fused)
         out = network.coarse.decoder.logits(fused)
         if network.fine is None:
             return out

@@ -6,6 +6,7 @@ import torch
 from nets.deepmulticap.body_features import BodySurface, of_bodies
 from nets.deepmulticap.inputs import CanonicalFrame, SurfaceInputs, body_depth_map, mask_map
 from nets.deepmulticap.presets import MAP_CHANNELS
+from nets.deepmulticap.volumes import even_centres
 
 CENTRE = np.array([0.4, 1.1, -0.3])
 BALL, BOX = 0.30, np.array([0.16, 0.45, 0.12])  # radius; half sides; the ball sits on the box's upper half
@@ -93,7 +94,7 @@ def surface_inputs(views, size, resolution=32, seed=0):
     covered, depths = silhouettes(projections, size)
     masks = torch.from_numpy(covered).float()[:, None]
     rgb = masks * torch.tensor([0.6, -0.2, 0.3])[:, None, None]
-    volume_points = np.stack(np.meshgrid(*[(np.arange(resolution) + 0.5) / resolution - 0.5] * 3, indexing="ij"), -1)
+    volume_points = np.stack(np.meshgrid(*[even_centres(2 * resolution)] * 3, indexing="ij"), -1)
     f = frame()
     volume = torch.from_numpy(body_inside(f.to_world(volume_points))).float()
     return SurfaceInputs(

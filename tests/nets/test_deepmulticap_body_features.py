@@ -9,7 +9,7 @@ from nets.deepmulticap.body_features import BodySurface, nearest_on_triangles
 from nets.deepmulticap.inputs import body_depth_map, mask_map
 from nets.deepmulticap.network import build
 from nets.deepmulticap.presets import preset
-from tests.nets.ball_person import BOX, CENTRE, ask, body_surface, extra, random_inputs, random_points
+from tests.nets.ball_person import BOX, CENTRE, ask, body_surface, extra, random_inputs, random_points, surface_inputs
 from tests.pipeline.clothed_person import body
 
 
@@ -106,3 +106,18 @@ def test_views_say_how_far_behind_the_body_and_whether_the_mask_covers():
     assert torch.allclose(cues[:, 0], torch.tensor([0.25 * scale, 0.25 * scale, 0.0]), atol=1e-4)
     assert cues[:, 1].tolist() == [1, 1, 0]
     assert cues[:, 2].tolist() == [-1, 0, 1]
+
+
+@torch.no_grad()
+def test_deep_inside_the_volume_the_distance_is_negative_whatever_is_nearest():
+    """A body with another shell inside, as eyeballs are: its volume says that there is no cavity."""
+    net, inputs = build(preset("ours_small")), surface_inputs(2, 64, resolution=64)
+    points = random_points(500)
+    wrong = extra(net, points)
+    wrong[..., 0] = wrong[..., 0].abs()  # all outside, says the nearest face
+    located = net.locate(net.encode(inputs), points, extra=wrong)
+    distance, true = located.extra[0, :, 0], torch.from_numpy(box_distance(points[0].numpy())).float()
+    voxel = 2 / 128 / float(inputs.scale)
+    assert torch.allclose(distance[true < -2 * voxel], true[true < -2 * voxel], atol=1e-5)
+    assert bool((distance[true > 0] > 0).all())
+    assert int((true < -2 * voxel).sum()) > 50
