@@ -37,7 +37,7 @@ class SignedDistance:
         self._faces = np.ascontiguousarray(faces, np.int32)
         self._scene = o3d.t.geometry.RaycastingScene(nthreads=threads)
         self._scene.add_triangles(
-            self._tensor(np.ascontiguousarray(vertices, np.float32)), self._tensor(self._faces.astype(np.uint32))
+            self._tensor(np.ascontiguousarray(vertices, np.float32)), self._tensor(self._faces.view(np.uint32))
         )
         self._trust = None if (trust == 1).all() else trust.astype(np.float32)
         self._border = border if border.any() else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -97,12 +96,12 @@ def fuse_window(frames: Sequence[WindowFrame], centre: int, options: FusionOptio
         SignedDistance(v - origin, s.faces, trust, s.border, s.oriented, threads)
         for (v, trust), s in zip(carried, (frames[k].surface for k in took_part), strict=True)
     ]
-    mean = partial(_field, fields, options)
+    mean = _Mean(fields, options)
     vertices, faces = zero_level_set(mean, box[:, 0].min(0) - origin, box[:, 1].max(0) - origin, options.voxel_m)
     if not len(faces):
         return _passed_through(own, reasons, centre, "the mean of the window has no surface")
     contributions = np.zeros(len(frames))
-    contributions[took_part] = _shares(fields, options, vertices)
+    contributions[took_part] = mean.shares(vertices)
     gaps = open_edges(faces)
     notes = [*own.notes, *(["holes that no frame fills"] if gaps else [])]
     return Fused(vertices + origin, faces, contributions, reasons, True, "", tuple(notes), gaps)
@@ -120,17 +119,40 @@ def _carry(carried: Carried, target: PosedBody, own: bool, options: FusionOption
     return vertices, trust
 
 
-def _weighted(
-    fields: Sequence[SignedDistance], options: FusionOptions, points: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and weights (h, N) at points (N, 3)."""
-    distances, trust = (np.stack(x) for x in zip(*(f(points) for f in fields), strict=True))
-    if options.weighted and len(fields) > 2:
-        # Frames that are close together keep at least 0.98 of their weight: not worth the sorting.
-        apart = np.flatnonzero(np.ptp(distances, 0) > 0.1 * options.agreement_m)
-        away = distances[:, apart] - _median(distances[:, apart], trust[:, apart])
-        trust[:, apart] /= (1 + (away / options.agreement_m) ** 2) ** 2
-    return distances, trust
+class _Mean:
+    """The mean of signed distances, as ``sparse_grid.Field`` wants it."""
+
+    def __init__(self, fields: Sequence[SignedDistance], options: FusionOptions) -> None:
+        self._fields, self._options = fields, options
+
+    def survey(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        distances, weights = self._weighted(points)
+        return _mean(distances, weights), distances.min(0), distances.max(0)
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        return _mean(*self._weighted(points))
+
+    def shares(self, vertices: np.ndarray) -> np.ndarray:
+        """(h,) mean weight of each frame at the fused surface, at a few thousand of its vertices."""
+        weights = self._weighted(vertices[:: max(1, len(vertices) // 4000)])[1]
+        return (weights / np.maximum(weights.sum(0), 1e-12)).mean(1)
+
+    def _weighted(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distances and weights (h, N) at points (N, 3)."""
+        distances, trust = (np.stack(x) for x in zip(*(f(points) for f in self._fields), strict=True))
+        if self._options.weighted and len(self._fields) > 2:
+            # Frames that are close together keep at least 0.98 of their weight: not worth the sorting.
+            scale = self._options.agreement_m
+            apart = np.flatnonzero(np.ptp(distances, 0) > 0.1 * scale)
+            away = distances[:, apart] - _median(distances[:, apart], trust[:, apart])
+            trust[:, apart] /= (1 + (away / scale) ** 2) ** 2
+        return distances, trust
+
+
+def _mean(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(N,) NaN where all weights are 0."""
+    total = weights.sum(0)
+    return np.where(total > 0, (weights * distances).sum(0) / np.where(total > 0, total, 1), np.nan)
 
 
 def _median(distances: np.ndarray, trust: np.ndarray) -> np.ndarray:
@@ -140,22 +162,6 @@ def _median(distances: np.ndarray, trust: np.ndarray) -> np.ndarray:
     sums = np.cumsum(np.take_along_axis(trust, order, 0), 0)
     middle = (sums >= 0.5 * sums[-1:]).argmax(0)
     return np.take_along_axis(ordered, middle[None], 0)[0]
-
-
-def _field(fields: Sequence[SignedDistance], options: FusionOptions, points: np.ndarray):
-    """The fused distance and its bounds, as ``sparse_grid.Field`` wants them."""
-    distances, weights = _weighted(fields, options, points)
-    total = weights.sum(0)
-    known = total > 0
-    mean = np.where(known, (weights * distances).sum(0) / np.where(known, total, 1), np.nan)
-    return mean, distances.min(0), distances.max(0)
-
-
-def _shares(fields: Sequence[SignedDistance], options: FusionOptions, vertices: np.ndarray) -> np.ndarray:
-    """(h,) mean weight of each frame at the fused surface, at a few thousand of its vertices."""
-    sample = vertices[:: max(1, len(vertices) // 4000)]
-    weights = _weighted(fields, options, sample)[1]
-    return (weights / np.maximum(weights.sum(0), 1e-12)).mean(1)
 
 
 def _passed_through(own: Surface | None, reasons: np.ndarray, centre: int, reason: str) -> Fused:

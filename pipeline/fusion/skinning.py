@@ -88,17 +88,22 @@ class Carried:
         deviation of those places. Large where neighbours move apart: armpits, limbs in contact, cloth between legs.
         """
         own, to = self.body.blended, target.blended
+        middle = self.body.vertices.mean(0)
         linear = to[:, :, :3] @ np.linalg.inv(own[:, :, :3])
-        shift = target.vertices - (linear @ self.body.vertices[..., None])[..., 0]
-        # Moves about the mesh's own middle, less the mean move, keep the squares below from cancelling.
-        rows = np.repeat(np.arange(len(self.surface.vertices)), np.diff(self.weights.indptr))
-        points = self.surface.vertices[rows]
-        places = (linear[self.weights.indices] @ points[..., None])[..., 0] + shift[self.weights.indices]
-        sums = sparse.csr_matrix(
-            (self.weights.data, np.arange(len(rows)), self.weights.indptr), (len(self.surface.vertices), len(rows))
-        )
-        apart = places - (sums @ places)[rows]
-        return np.sqrt(sums @ (apart**2).sum(1))
+        shift = target.vertices - (linear @ (self.body.vertices - middle)[..., None])[..., 0]
+        # Moves less the mean move, about the body's middle: mean of squares less square of mean, without cancellation.
+        linear, shift = linear - linear.mean(0), shift - shift.mean(0)
+        square = np.einsum("bki,bkj->bij", linear, linear).reshape(-1, 9)[:, [0, 4, 8, 1, 2, 5]]
+        cross = np.einsum("bki,bk->bi", linear, shift)
+        moments = np.concatenate([linear.reshape(-1, 9), shift, square, cross, (shift**2).sum(1)[:, None]], 1)
+        found = self.weights @ moments
+        points = self.surface.vertices - middle
+        x, y, z = points.T
+        mean = np.einsum("vij,vj->vi", found[:, :9].reshape(-1, 3, 3), points) + found[:, 9:12]
+        one = np.ones_like(x)
+        squares = np.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z, 2 * x, 2 * y, 2 * z, one], 1)
+        variance = np.einsum("vi,vi->v", found[:, 12:], squares) - np.einsum("vi,vi->v", mean, mean)
+        return np.sqrt(np.maximum(variance, 0))
 
 
 def bind(surface: Surface, body: PosedBody, options: FusionOptions) -> Carried:

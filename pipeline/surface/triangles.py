@@ -64,6 +64,33 @@ def _loops(case: int, joined: int) -> list[list[int]]:
     return loops
 
 
+def _cut(loop: list[int]) -> list[tuple[int, int, int]]:
+    """A loop of edges as triangles, with no diagonal on a face of the cell where that can be: the neighbour may have
+    the same one, and four triangles would meet in it."""
+    best = _without_diagonals(tuple(loop))
+    return best or [(loop[0], loop[i], loop[i + 1]) for i in range(1, len(loop) - 1)]
+
+
+@cache
+def _without_diagonals(loop: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    if len(loop) == 3:
+        return [loop]
+    for k in range(len(loop)):
+        before, after = loop[k - 1], loop[(k + 1) % len(loop)]
+        if not _on_one_face()[before, after]:
+            rest = _without_diagonals(loop[:k] + loop[k + 1 :])
+            if rest:
+                return [(before, loop[k], after), *rest]
+    return []
+
+
+@cache
+def _on_one_face() -> np.ndarray:
+    """(12, 12) bool: both edges lie on the same face of the cell."""
+    on = np.array([[set(ends) <= set(ring) for ring in _faces()] for ends in EDGES.tolist()])
+    return (on[:, None] & on).any(-1)
+
+
 @cache
 def table() -> tuple[np.ndarray, np.ndarray]:
     """Triangles of all cases.
@@ -81,8 +108,7 @@ def table() -> tuple[np.ndarray, np.ndarray]:
             key = (case, joined & matters)
             if key not in known:
                 known[key] = len(fans)
-                loops = _loops(*key)
-                fans.append([(loop[0], loop[i + 1], loop[i]) for loop in loops for i in range(1, len(loop) - 1)])
+                fans.append([t[::-1] for loop in _loops(*key) for t in _cut(loop)])
             rows[case, joined] = known[key]
     edges = np.full((len(fans), max(map(len, fans)), 3), -1)
     for row, fan in enumerate(fans):
