@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 from scipy import sparse
 
+from data.synthetic.acts import Thing
 from data.synthetic.bodies import Dressed
 from data.synthetic.cameras import Exposure
 from data.synthetic.light import LINEAR, Light, encode
+from data.synthetic.props import thing_mesh, thing_texture, thing_uv
 from data.synthetic.scene import FloorLight, Room, View
-from data.synthetic.surfaces import merged
 from pipeline.cameras import Camera, Rig
 from pipeline.raster import blend
 from pipeline.raster_open3d import Open3DRaster, RayScene
@@ -32,7 +33,7 @@ class Cast:
         faces: (T, 3).
         uv: (V, 2).
         weld: (V,) vertices with the same number are one point.
-        face_person: (T,) which person, from 0.
+        face_person: (T,) which person, from 0; -1 for things.
         face_texture: (T,) which of ``textures``.
         textures: (L, S, S, 3) uint8 sRGB.
     """
@@ -45,18 +46,26 @@ class Cast:
     textures: np.ndarray
 
     @classmethod
-    def of(cls, people: Sequence[Dressed]) -> Cast:
+    def of(cls, people: Sequence[Dressed], things: Sequence[Thing] = ()) -> Cast:
+        """``things`` follow the people: so must their vertices in ``Painter.moment``."""
         layers = [layer for person in people for layer in person.layers]
-        owner = np.repeat(np.arange(len(people)), [len(p.layers) for p in people])
-        counts = [len(layer.faces) for layer in layers]
-        whole = merged(layers, "cast")
+        pictures = [t for person in people for t in person.textures]
+        owner = np.repeat(np.r_[np.arange(len(people)), -1], [*(len(p.layers) for p in people), len(things)])
+        meshes = [(layer.uv, layer.faces, layer.weld) for layer in layers]
+        for k, thing in enumerate(things):
+            uv = thing_uv()
+            meshes.append((uv, thing_mesh(thing)[1], np.arange(len(uv))))
+            pictures.append(thing_texture(thing, len(pictures[0]), np.random.default_rng(k)))
+        counts = [len(faces) for _, faces, _ in meshes]
+        starts = np.cumsum([0, *(len(uv) for uv, _, _ in meshes[:-1])])
+        welds = np.cumsum([0, *(int(weld.max()) + 1 for *_, weld in meshes[:-1])])
         return cls(
-            whole.faces,
-            whole.uv.astype(np.float32),
-            whole.weld,
+            np.concatenate([m[1] + s for m, s in zip(meshes, starts, strict=True)]),
+            np.concatenate([m[0] for m in meshes]).astype(np.float32),
+            np.concatenate([m[2] + s for m, s in zip(meshes, welds, strict=True)]),
             np.repeat(owner, counts),
-            np.repeat(np.arange(len(layers)), counts),
-            np.stack([t for person in people for t in person.textures]),
+            np.repeat(np.arange(len(meshes)), counts),
+            np.stack(pictures),
         )
 
     @property
@@ -109,9 +118,9 @@ class Painter:
         """Move into a room."""
         self.views = list(pool.map(lambda c: room.seen_by(c, self.light, self._raster, SHARPNESS), self.rig.cameras))
 
-    def moment(self, posed: Sequence[Sequence[np.ndarray]]) -> Moment:
-        """The people with the vertices (V, 3) of each layer of each person."""
-        vertices = np.concatenate([layer for person in posed for layer in person])
+    def moment(self, posed: Sequence[Sequence[np.ndarray]], things: Sequence[np.ndarray] = ()) -> Moment:
+        """The people with the vertices (V, 3) of each layer of each person, and of each of the cast's things."""
+        vertices = np.concatenate([*(layer for person in posed for layer in person), *things])
         scene = RayScene(vertices, self.cast.faces, self._threads)
         a, b, c = (vertices[self.cast.faces[:, k]] for k in range(3))
         normals = self._spread @ np.cross(b - a, c - a)

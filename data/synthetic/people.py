@@ -104,16 +104,26 @@ class People:
 
     def posed(self, wearer: Wearer, parameters: Mapping[str, np.ndarray], frame: int = 0) -> Posed:
         """A wearer in frame ``frame`` of parameters (F, N); hands hang relaxed where none are given."""
-        import torch
-
-        relaxed = self.model.relaxed_hands.numpy()
-        one = {k: np.asarray(v[frame : frame + 1], np.float32) for k, v in parameters.items()}
-        one |= {k: h[None] for k, h in zip(HAND_POSES, (relaxed[:45], relaxed[45:]), strict=True) if k not in one}
-        one["betas"] = wearer.person.betas[None].astype(np.float32)
-        tensors = {k: torch.as_tensor(v) for k, v in one.items()}
-        with torch.no_grad():
-            tree = self.model.pose(**tensors)
-            vertices = self.model(**tensors).vertices[0].numpy().astype(np.float64)
+        one = self.complete(wearer, parameters, frame)
+        vertices, tree = self._posed(one)
         rotations = tree.rotations[0].numpy().astype(np.float64)
         joints = tree.positions[0].numpy().astype(np.float64)
         return Posed(wearer, one, vertices, joints, rotations, wearer.dressed.posed(vertices, rotations))
+
+    def body(self, wearer: Wearer, parameters: Mapping[str, np.ndarray], frame: int = 0) -> np.ndarray:
+        """(B, 3) vertices of the body alone."""
+        return self._posed(self.complete(wearer, parameters, frame))[0]
+
+    def complete(self, wearer: Wearer, parameters: Mapping[str, np.ndarray], frame: int = 0) -> dict[str, np.ndarray]:
+        """One frame's parameters, each (1, N) float32, with the shape and with hands."""
+        relaxed = self.model.relaxed_hands.numpy()
+        one = {k: np.asarray(v[frame : frame + 1], np.float32) for k, v in parameters.items()}
+        one |= {k: h[None] for k, h in zip(HAND_POSES, (relaxed[:45], relaxed[45:]), strict=True) if k not in one}
+        return one | {"betas": wearer.person.betas[None].astype(np.float32)}
+
+    def _posed(self, parameters: Mapping[str, np.ndarray]):
+        import torch
+
+        tensors = {k: torch.as_tensor(v) for k, v in parameters.items()}
+        with torch.no_grad():
+            return self.model(**tensors).vertices[0].numpy().astype(np.float64), self.model.pose(**tensors)

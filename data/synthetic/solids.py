@@ -3,7 +3,7 @@
 A point is inside where the layers' meshes wind round it at least once. Along an axis that number changes by one at each
 crossing of a closed mesh, up or down with the side from which it is crossed, so scan lines through a grid give it
 exactly, whatever overlaps. The lines along all three axes also say where between two nodes of the grid the surface
-lies: each vertex of the marching cubes' mesh is on the layers, not on a staircase. Needs numpy alone.
+lies: each vertex of the marching cubes' mesh is on the layers, not on a staircase.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from data.synthetic.scanlines import covering
-from pipeline.fusion.marching import CORNERS, EDGES, march
+from pipeline.surface.triangles import CORNERS, EDGES, table
 
 _JITTER = np.array([0.3183098861837907, 0.5772156649015329, 0.4142135623730951])
 """Share of a cell by which the grid is moved, so that no line meets an edge of a mesh made by rule."""
@@ -65,10 +65,13 @@ def union(vertices: np.ndarray, faces: np.ndarray, step: float, weight: np.ndarr
     lines = [_crossings(corners, weight, axis, count) for axis in range(3)]
     inside = _filled(lines[0], count)
     cells, full = _surface_cells(inside)
-    cell, edge = march(np.where(full, -1.0, 1.0))
-    edges = edge.reshape(-1)
-    base = np.repeat(cells[cell], 3, 0) + CORNERS[EDGES[edges, 0]]
-    axis = edges // 4
+    rows, fans = table()
+    fan = fans[rows[(full << np.arange(8)).sum(1), 0]]
+    cell, which = np.nonzero(fan[..., 0] >= 0)
+    edge = fan[cell, which].reshape(-1)
+    first, last = EDGES[edge].T
+    base = np.repeat(cells[cell], 3, 0) + CORNERS[first]
+    axis = (CORNERS[last] - CORNERS[first]).argmax(1)
     key = (axis * count[0] + base[:, 0]) * count[1] * count[2] + base[:, 1] * count[2] + base[:, 2]
     key, first, number = np.unique(key, return_index=True, return_inverse=True)
     nodes, axis = base[first], axis[first]
