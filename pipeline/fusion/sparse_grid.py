@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +32,20 @@ class Field(Protocol):
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """(N,) values at points close together and near zero, asked for after the survey."""
+
+
+class PlainField:
+    """A field from a function of points (N, 3) to values (N,) that needs no survey of its own."""
+
+    def __init__(self, values: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._values = values
+
+    def survey(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        value = self._values(points)
+        return value, value, value
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        return self._values(points)
 
 
 def zero_level_set(field: Field, low: np.ndarray, high: np.ndarray, voxel: float) -> tuple[np.ndarray, np.ndarray]:

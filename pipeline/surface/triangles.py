@@ -125,6 +125,17 @@ def _joined_faces(values: Tensor) -> Tensor:
     return (joined.long() << torch.arange(6, device=values.device)).sum(-1)
 
 
+def march(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Triangles of cells with values (C, 8) at their corners, positive or zero inside: the cell (T,) of each, and the
+    edges (T, 3) of the cell (rows of ``EDGES``) on which its corners lie."""
+    device = values.device
+    case = ((values >= 0).long() << torch.arange(8, device=device)).sum(-1)
+    rows, fans = (torch.as_tensor(a, device=device) for a in table())
+    fan = fans[rows[case, _joined_faces(values)]]
+    cell, which = torch.nonzero(fan[..., 0] >= 0, as_tuple=True)
+    return cell, fan[cell, which]
+
+
 def triangulate(nodes: Tensor, slots: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Triangles of C cells, with shared vertices.
 
@@ -137,12 +148,8 @@ def triangulate(nodes: Tensor, slots: Tensor, values: Tensor) -> tuple[Tensor, T
     """
     device = nodes.device
     corners, edges = (torch.as_tensor(a, device=device) for a in (CORNERS, EDGES))
-    case = ((values >= 0).long() << torch.arange(8, device=device)).sum(-1)
-    rows, fans = (torch.as_tensor(a, device=device) for a in table())
-    fan = fans[rows[case, _joined_faces(values)]]
-    cell, which = torch.nonzero(fan[..., 0] >= 0, as_tuple=True)
-    edge = fan[cell, which].flatten()
-    cell = cell[:, None].expand(-1, 3).flatten()
+    cell, edge = march(values)
+    edge, cell = edge.flatten(), cell[:, None].expand(-1, 3).flatten()
     first, last = edges[edge].unbind(-1)
     axis = (corners[last] - corners[first]).argmax(-1)
     key, faces = torch.unique(slots[cell, first] * 3 + axis, return_inverse=True)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
 from pipeline.cameras import Camera
-from pipeline.fusion.sparse_grid import zero_level_set
+from pipeline.fusion.sparse_grid import PlainField, zero_level_set
 
 _FAR_M = 1.0  # no camera has anything to say
 
@@ -45,16 +45,15 @@ def visual_hull(
     if not any((image == person).any() for image in labels):
         return np.zeros((0, 3)), np.zeros((0, 3), np.int64)
 
-    def field(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def values(points: np.ndarray) -> np.ndarray:
         both = np.stack([view(points) for view in views])  # views, 2, points
         framed = np.isfinite(both[:, 1])
         own = np.sort(np.where(framed, both[:, 1], np.inf), axis=0)
         needed = np.maximum((framed.sum(0) + 1) // 2 - 1, 0)
         half = np.take_along_axis(own, needed[None], 0)[0]
-        value = np.maximum(both[:, 0].max(0), np.where(np.isfinite(half), half, _FAR_M))
-        return value, value, value
+        return np.maximum(both[:, 0].max(0), np.where(np.isfinite(half), half, _FAR_M))
 
-    return zero_level_set(field, low, high, voxel_m)
+    return zero_level_set(PlainField(values), low, high, voxel_m)
 
 
 class _Silhouette:

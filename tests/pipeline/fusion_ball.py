@@ -7,31 +7,16 @@ import numpy as np
 from pipeline.fusion.fuse import WindowFrame, window_frame
 from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.skinning import PosedBody
-from pipeline.fusion.sparse_grid import zero_level_set
+from pipeline.fusion.sparse_grid import PlainField, zero_level_set
 from pipeline.fusion.surface import prepare
 
 RADIUS = 0.2
 OPTIONS = FusionOptions(voxel_m=0.012, sigma_m=0.02)
 
 
-class Field:
-    """A field from a function of points (N, 3) to values (N,), which counts the points it is asked for."""
-
-    def __init__(self, values):
-        self.values, self.asked = values, 0
-
-    def survey(self, points):
-        value = self(points)
-        return value, value, value
-
-    def __call__(self, points):
-        self.asked += len(points)
-        return self.values(points)
-
-
 def ball(radius: float = RADIUS, voxel: float = 0.02) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and faces around the origin."""
-    field = Field(lambda points: np.linalg.norm(points, axis=1) - radius)
+    field = PlainField(lambda points: np.linalg.norm(points, axis=1) - radius)
     return zero_level_set(field, np.full(3, -radius), np.full(3, radius), voxel)
 
 
