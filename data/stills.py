@@ -82,7 +82,7 @@ def read_still(path: Path) -> np.ndarray:
         raise BadImage("is empty")
     width, height = _size_of(data)
     if width * height > MAX_PIXELS:
-        raise BadImage(f"has {width} x {height} pixels, more than {MAX_PIXELS}")
+        raise BadImage(f"has {width} x {height} pixels: more than {MAX_PIXELS} pixels")
     if data[:2] == b"\xff\xd8" and _JPEG_END not in data[-1024:]:
         raise BadImage("is cut short")
     try:
@@ -103,5 +103,7 @@ def _size_of(data: bytes) -> tuple[int, int]:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 return image.size
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError:
+            raise BadImage(f"has more than {MAX_PIXELS} pixels") from None
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
             raise BadImage("not an image that can be decoded") from error
