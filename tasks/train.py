@@ -29,7 +29,7 @@ from pipeline.files import write_atomic
 if TYPE_CHECKING:
     from nets.training import Progress, Training, TrainingOptions
 
-NETS: dict[str, str] = {}
+NETS: dict[str, str] = {"mili": "tasks.train_mili"}
 """Names of networks and the modules that know how each is trained."""
 
 OK, INCOMPLETE = 0, 1
@@ -225,6 +225,7 @@ def picture(name: str, rows: Sequence[Mapping[str, float]]) -> str:
     from pipeline.quality.plots import CAMERA_COLOURS, Plot, Series, svg
 
     keys = [k for k in dict.fromkeys(k for row in rows for k in row) if k not in ("step", "seconds", "rate")]
+    keys = [k for k in keys if any(np.isfinite(row.get(k, np.nan)) for row in rows)]  # a figure may never be known
     steps = np.array([int(row["step"]) for row in rows])
     series = tuple(
         Series(key, np.array([row.get(key, np.nan) for row in rows], float), CAMERA_COLOURS[k % len(CAMERA_COLOURS)])

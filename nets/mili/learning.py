@@ -74,7 +74,7 @@ class Weights:
     betas: float = 0.01
     adversary: float = 1 / 60
     penetration: float = 0.01
-    order: float = 1.0
+    order: float = 0.1
     contrastive: float = 0.1
     region: float = 1e-8
     mask: float = 1.0

@@ -1,0 +1,136 @@
+"""Training data of the stills network, and a training of a few steps, end to end."""
+
+import numpy as np
+import pytest
+import torch
+
+from data.still_samples import StillFiles, as_pairs, flipped, write_stills
+from data.synthetic.cutouts import Cutout
+from data.synthetic.still_scenes import StillOptions, degraded, sample_still
+from nets.mili.camera import project
+from nets.mili.learning import Learner, LearningOptions
+from nets.mili.network import MiliNetwork
+from nets.mili.options import SMALL
+from nets.mili.scoring import Scores
+from tasks.train_mili import body_points
+
+OPTIONS = StillOptions(size=(416, 256), people=(5, 8), heights=(40, 150))
+
+
+@pytest.fixture(scope="module")
+def points():
+    return body_points()
+
+
+@pytest.fixture(scope="module")
+def stills(points):
+    """Pictures of naked bodies, which are made faster than dressed people and are as true."""
+    g = np.random.default_rng(0)
+    model = points.model
+    cutouts = []
+    for k in range(3):
+        rotations = torch.eye(3).repeat(1, 22, 1, 1)
+        rotations[0, 0] = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # y up to z up
+        betas = torch.as_tensor(g.normal(0, 0.7, (1, 10)), dtype=torch.float32)
+        shape = points(rotations, betas)
+        vertices = model.skin_landmarks(model.pose_turned(rotations, betas), torch.arange(model.vertex_count))[0]
+        middle = torch.tensor([*shape.keypoints[0, 0, :2], vertices[:, 2].min()])
+        faces = model.faces.numpy().astype(np.int32)
+        cutouts.append(
+            Cutout(
+                (vertices - middle).numpy(),
+                faces,
+                np.full((len(vertices), 3), 60 * k + 40, np.uint8),
+                rotations[0].numpy(),
+                betas[0].numpy(),
+                (shape.keypoints[0] - middle).numpy(),
+                (vertices[::23] - middle).numpy(),
+            )
+        )
+    return [sample_still(cutouts, np.random.default_rng(k), OPTIONS) for k in range(4)]
+
+
+def test_the_truth_of_a_picture_is_one(stills, points):
+    for still in stills:
+        assert len(still.boxes) > 0
+        for row in range(len(still.boxes)):
+            owned = np.argwhere(still.labels == row + 1)[:, ::-1]
+            low, high = still.boxes[row, :2] - 1.5, still.boxes[row, 2:] + 1.5
+            assert ((owned >= low) & (owned <= high)).all()
+        body = points(torch.from_numpy(still.rotations), torch.from_numpy(still.betas)).keypoints.numpy()
+        away = (body - body[:, :1]) - (still.joints - still.joints[:, :1])
+        assert np.abs(away).max() < 2e-3  # rotations and joints say the same
+        pixels = project(torch.from_numpy(still.joints), still.focal, torch.as_tensor(still.principal)).numpy()
+        assert np.abs(pixels - still.keypoints).max() < 0.05
+
+
+def test_a_mirrored_picture_has_a_mirrored_truth(stills, points):
+    still = flipped(stills[0])
+    body = points(torch.from_numpy(still.rotations), torch.from_numpy(still.betas)).keypoints.numpy()
+    away = (body - body[:, :1]) - (still.joints - still.joints[:, :1])
+    assert np.linalg.norm(away, axis=-1).max() < 0.02  # a body is not quite its mirror image
+    again = flipped(still)
+    assert np.allclose(again.keypoints, stills[0].keypoints, atol=1e-3)
+    assert np.array_equal(again.image, stills[0].image)
+
+
+def test_pictures_come_back_from_their_file(stills, tmp_path):
+    write_stills(tmp_path / "a.npz", stills)
+    files = StillFiles([tmp_path / "a.npz"])
+    assert len(files) == len(stills)
+    for k, still in enumerate(stills):
+        assert np.array_equal(files[k].image, still.image) and np.array_equal(files[k].labels, still.labels)
+        assert np.allclose(files[k].rotations, still.rotations) and files[k].focal == pytest.approx(still.focal)
+
+
+def test_a_poor_camera_gives_few_pixels(stills):
+    assert degraded(stills[0].image, (208, 128), np.random.default_rng(0)).shape == (128, 208, 3)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_losses_fall_where_one_batch_is_shown_again_and_again(stills, points, stage):
+    torch.manual_seed(0)
+    pairs = as_pairs(stills[:2], SMALL.low, np.random.default_rng(0), [0, 1])
+    corpus = (pairs.people[0].rotations, pairs.people[0].betas)
+    options = LearningOptions(stage=stage, regions=32, most_bodies=12)
+    learner = Learner(MiliNetwork(SMALL), points, options, corpus=corpus)
+    optimizer = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], 1e-3)
+    course = []
+    for _ in range(7):
+        losses = learner(pairs)
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
+        optimizer.step()
+        course.append({k: float(v.detach()) for k, v in losses.items()})
+    wanted = {"proposal", "box_class", "joints", "vertices", "pose", "keypoints", "mask", "adversary"}
+    wanted |= {"contrastive", "region", "restoration"} if stage == 2 else set()
+    assert wanted <= set(course[0])
+    assert np.mean([c["proposal"] + c["mask"] + c["pose"] for c in course[-2:]]) < 0.9 * (
+        course[0]["proposal"] + course[0]["mask"] + course[0]["pose"]
+    )
+    if stage == 2:
+        assert learner.teacher is not None and all(p.grad is None for p in learner.teacher.parameters())
+
+
+def test_scores_of_known_finds():
+    joints = np.zeros((2, 19, 3))
+    true = np.array([[0, 0, 40, 100], [100, 0, 140, 100]], float)
+    moved = joints.copy()
+    moved[0, 1:] += [0.1, 0, 0]
+    scores = Scores()
+    found = np.array([[0, 0, 40, 98], [200, 0, 240, 100]], float)
+    scores.add(found, np.array([0.9, 0.8]), moved, true, joints, np.ones(2))
+    figures = scores.figures()
+    assert figures["mpjpe_mm"] == pytest.approx(100 * 18 / 19)
+    assert figures["mpjpe_strict_mm"] == pytest.approx((100 * 18 / 19 + 500) / 2)
+    assert (figures["recall"], figures["false_people"], figures["box_ap"]) == (0.5, 1.0, 50.0)
+    assert figures["pck150"] == 50 and figures["pck150_matched"] == 100
+
+
+def test_people_whom_the_truth_leaves_out_are_neither_right_nor_wrong():
+    scores = Scores()
+    box = np.array([[0, 0, 40, 100]], float)
+    scores.add(box, np.array([0.9]), np.zeros((1, 19, 3)), np.zeros((0, 4)), np.zeros((0, 19, 3)), np.zeros(0),
+               np.array([True]))  # fmt: skip
+    assert scores.figures()["false_people"] == 0
