@@ -54,6 +54,10 @@ SCHEMAS: dict[str, tuple[int, dict[str, tuple[str, int]]]] = {
     ),
     "stills": (1, {"names": ("S", 1), "reason": ("u", 1)}),
     "manifest": (1, {"names": ("S", 1), "sizes": ("i", 1)}),
+    "surface_inputs": (
+        1,
+        {"frames": ("i", 1), "valid": ("b", 1), "views/offsets": ("i", 1), "views/projection": ("f", 3)},
+    ),
     "surface": (
         1,
         {
@@ -315,6 +319,10 @@ class ArtifactWriter:
                 raise
         self._file.close()
         self._final.__exit__(kind, error, trace)
+
+    @property
+    def key(self) -> str:
+        return self._key
 
     def put(self, name: str, array: np.ndarray) -> None:
         """Write one array. Kinds: bool, integers, floats, fixed-length byte strings."""

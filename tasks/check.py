@@ -25,6 +25,7 @@ from tasks.media import detections_path, source_of
 from tasks.parts import Part
 from tasks.records import claim_output
 from tasks.stages import STAGES
+from tasks.surfaces import check_network
 from tasks.timeline import given_offsets_of
 
 ERROR = "error"
@@ -78,7 +79,9 @@ def refuse_errors(found: list[Finding]) -> None:
 def cheap_findings(session: Session) -> list[Finding]:
     """What can be told without opening a recording."""
     claim_output(session)
-    told = [*_identities(session), *_models(session)] if session.has_capture else []
+    told = []
+    if session.has_capture:
+        told = [*_identities(session), *_models(session), *_surface_network(session, thorough=False)]
     return told + _run_settings(session) + _stills(session)
 
 
@@ -99,6 +102,7 @@ def findings(session: Session) -> list[Finding]:
         found += _recordings(session, rig)
     found += _identities(session)
     found += _models(session)
+    found += _surface_network(session, thorough=True)
     found += _run_settings(session)
     claim_output(session)
     found += _disk(session, rig)
@@ -166,6 +170,11 @@ def _models(session: Session) -> list[Finding]:
 
         PoseNetwork(session.resolve(config.keypoints.model))
     return []
+
+
+def _surface_network(session: Session, thorough: bool) -> list[Finding]:
+    told = check_network(session, thorough)
+    return [Finding("warning", None, told, "Give surface.network a path of weights, or none")] if told else []
 
 
 def _run_settings(session: Session) -> list[Finding]:

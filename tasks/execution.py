@@ -19,6 +19,7 @@ from pipeline.errors import InputError
 from tasks.disk import check_room
 from tasks.graph import Graph, Look
 from tasks.keys import key_of
+from tasks.partial import remove_partial
 from tasks.parts import Part
 from tasks.records import Record, Records
 from tasks.stages import STAGES
@@ -141,6 +142,7 @@ def _compute(graph: Graph, part: Part, look: Look, progress: Callable[[float], N
         stage.module.compute(
             Context(graph.session, part, graph, writer, progress, stack, memory_failures, _look=look)
         )
+    remove_partial(graph.cache, part)
     print(f"{part}: done in {time.monotonic() - started:.1f} s", flush=True)
 
 

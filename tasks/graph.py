@@ -14,6 +14,7 @@ from pipeline.config import Session
 from tasks.keys import FileDigests, key_of, settings_of
 from tasks.parts import Part
 from tasks.stages import BATCH, CAMERA, CHUNK, PERSON, PERSON_CHUNK, SESSION, SPAN, STAGES, Stage
+from tasks.surfaces import STAGES_OF_SURFACES, network_files
 
 TASKS_WANTED = 240
 """Chunks are made longer until a session has no more of them than this."""
@@ -63,6 +64,8 @@ class Graph:
             skipped |= {"refinement"} if self.session.looks_again else {"refinement", "draft"}
         if not self.session.has_images:
             skipped |= {"frames", "segmentation", "overlays"}
+        if not network_files(self.session):
+            skipped |= set(STAGES_OF_SURFACES)
         if not config.export.overlays:
             skipped.add("overlays")
         if config.stills is None:
@@ -98,6 +101,8 @@ class Graph:
             people = (None,) if stage.scope == SPAN else self.people(look)
             if chunks is None or people is None:
                 return None
+            wants = getattr(stage.module, "wants", None)
+            chunks = [k for k in chunks if wants is None or wants(self.session, k)]
             return [Part(stage.name, person=p, chunk=k) for p in people for k in chunks]
         if cameras is None:
             return None

@@ -7,6 +7,7 @@ Everything else reads it: the engine builds from it, keys are made from it, ``st
     digests(session, files)      logical name -> digest of something else that it depends on
     parameters(session, part)    more values for the key
     inputs(session)              the input stages of this session, where they depend on its configuration
+    wants(session, chunk)        whether a chunk has a part of it at all; every one if it is not there
 """
 
 from __future__ import annotations
@@ -194,6 +195,43 @@ STAGES: dict[str, Stage] = {
                 "pipeline/segmentation/*.py",
                 "pipeline/raster*.py",
                 "pipeline/export/bodies.py",
+            ),
+        ),
+        Stage(
+            "surface_inputs",
+            1,
+            PERSON_CHUNK,
+            ("calibration", "refinement", "timeline", "frames", "bodies", "segmentation"),
+            (),
+            "surface_inputs",
+            "crops, masks, body maps and predicted normals, as the surface network reads them",
+            modules=(
+                "tasks/surface_inputs.py",
+                "tasks/surfaces.py",
+                "pipeline/surface/prepare.py",
+                "pipeline/surface/stored.py",
+                "nets/deepmulticap/inputs.py",
+                "nets/deepmulticap/compat.py",
+                "nets/deepmulticap/volumes.py",
+                "nets/normals.py",
+                "pipeline/raster*.py",
+            ),
+        ),
+        Stage(
+            "surface",
+            1,
+            PERSON_CHUNK,
+            ("calibration", "refinement", "bodies", "surface_inputs"),
+            ("surface.resolution",),
+            "surface",
+            "the surface of a clothed person in every frame, by the surface network",
+            modules=(
+                "tasks/surface.py",
+                "tasks/surfaces.py",
+                "pipeline/surface/*.py",
+                "pipeline/meshes/sequence.py",
+                "nets/deepmulticap/*.py",
+                "nets/layers.py",
             ),
         ),
         Stage(

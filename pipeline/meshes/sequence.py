@@ -93,6 +93,13 @@ class MeshWriter:
             rows.append(part)
         self._note(frame, "", (low, step), (count, len(mesh.faces)), parts)
 
+    def copy(self, sequence: MeshSequence, frame: int) -> None:
+        """A frame of another artifact, with its mesh or its reason."""
+        if sequence.has(frame):
+            self.add(frame, sequence.mesh(frame))
+        else:
+            self.mark(frame, sequence.reason(frame))
+
     def mark(self, frame: int, reason: str) -> None:
         """A frame without a mesh, and why, in a word (``[a-z_]+``)."""
         if not reason:
