@@ -23,16 +23,19 @@ class NormalOptions:
         halvings: how often the resolution is halved.
         blocks: residual blocks at the lowest resolution.
         most: channels are never more than this.
+        skips: whether each resolution on the way up also gets what was there on the way down (added), so that folds
+            of a few pixels need not pass the lowest resolution. The released network has none.
     """
 
     base: int = 64
     halvings: int = 4
     blocks: int = 9
     most: int = 1024
+    skips: bool = False
 
 
 RELEASED_NORMALS = NormalOptions()
-SMALL_NORMALS = NormalOptions(base=16, halvings=3, blocks=4, most=128)
+SMALL_NORMALS = NormalOptions(base=16, halvings=3, blocks=3, most=128, skips=True)
 
 
 class NormalBlock(nn.Module):
@@ -63,9 +66,20 @@ class NormalNetwork(nn.Module):
             layers += [nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1), *_norm_relu(b)]
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(widths[0], 3, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
+        ups = [i for i, layer in enumerate(layers) if isinstance(layer, nn.ConvTranspose2d)]
+        self._ups = frozenset(i + 2 for i in ups)  # places after which a resolution has been regained
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images)
+        if not self.options.skips:
+            return self.model(images)
+        x, kept = images, []
+        for place, layer in enumerate(self.model):
+            if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+                kept.append(x)
+            x = layer(x)
+            if place in self._ups:
+                x = x + kept.pop()
+        return x
 
 
 def _norm_relu(width: int) -> tuple[nn.Module, nn.Module]:

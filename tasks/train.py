@@ -29,7 +29,11 @@ from pipeline.files import write_atomic
 if TYPE_CHECKING:
     from nets.training import Progress, Training, TrainingOptions
 
-NETS: dict[str, str] = {"mili": "tasks.train_mili"}
+NETS: dict[str, str] = {
+    "deepmulticap": "tasks.train_surface",
+    "normals": "tasks.train_normals",
+    "mili": "tasks.train_mili",
+}
 """Names of networks and the modules that know how each is trained."""
 
 OK, INCOMPLETE = 0, 1

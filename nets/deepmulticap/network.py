@@ -49,7 +49,7 @@ from nets.deepmulticap.lookups import (
     project,
     settle_visibility,
 )
-from nets.layers import HourglassFilter, PyramidFilter, ViewAttention, VolumeEncoder
+from nets.layers import HourglassFilter, PyramidFilter, UNetFilter, ViewAttention, VolumeEncoder
 
 LevelFeatures = Mapping[str, Tensor]
 
@@ -67,6 +67,8 @@ class ImageSource(nn.Module):
             )
         elif options.kind == "pyramid":
             self.filter = PyramidFilter(inputs, options.outputs)
+        elif options.kind == "unet":
+            self.filter = UNetFilter(inputs, options.outputs, options.base, options.stride)
         else:
             raise ValueError(f"unknown filter {options.kind!r}")
         self.outputs = options.outputs
@@ -303,10 +305,16 @@ class SurfaceNetwork(nn.Module):
         return self.coarse.fuse(features.coarse, located, self.pixels)
 
     def fuse_fine(self, features: Features, located: Located, coarse: Fused) -> Fused:
-        """Fine tokens; ``coarse`` is what ``fuse_coarse`` gave for the same points."""
+        """Fine tokens; ``coarse`` is what ``fuse_coarse`` gave for the same points.
+
+        A fine level that builds on a surface builds on the coarse level's, not once more on the body.
+        """
         B, N = located.canonical.shape[:2]
         embedding = self.embedding(self.coarse.decoder, coarse).unflatten(0, (B, N))
-        return self.fine.fuse(features.fine, located, self.pixels, embedding)
+        fused = self.fine.fuse(features.fine, located, self.pixels, embedding)
+        if fused.distance is None:
+            return fused
+        return replace(fused, distance=-self.coarse.decoder.logits(coarse) * self.preset.residual.width)
 
     def fine_logits(self, features: Features, located: Located, coarse: Fused) -> Tensor:
         """(P,)"""

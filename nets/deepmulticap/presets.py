@@ -43,7 +43,7 @@ class FilterOptions:
 
     Attributes:
         inputs: maps, joined in this order, of "rgb", "normals" (predicted), "global_normals", "mask".
-        kind: "hourglass" or "pyramid".
+        kind: "hourglass", "pyramid" or "unet".
         stride: image pixels per feature; 2 for a pyramid.
         upsample: inside the hourglasses; "bicubic" as released.
     """
@@ -199,7 +199,12 @@ def _level(values: Mapping[str, Any]) -> LevelOptions:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the modules of an architecture are; every method of a comparison takes the same."""
+    """How large the modules of an architecture are; every method of a comparison takes the same.
+
+    Attributes:
+        body_volume: whether "ours" reads the body as a volume too. Its points know the body's nearest point, which says
+            more than voxels of 3 cm, and 3D convolutions train twenty times slower on a CPU than all the rest.
+    """
 
     suffix: str
     coarse_filter: FilterOptions
@@ -210,6 +215,7 @@ class Sizes:
     coarse_widths: tuple[int, ...]
     fine_widths: tuple[int, ...]
     normals: NormalOptions
+    body_volume: bool
 
 
 FULL = Sizes(
@@ -222,18 +228,20 @@ FULL = Sizes(
     coarse_widths=(1024, 512, 256, 128),
     fine_widths=(512, 256, 128),
     normals=RELEASED_NORMALS,
+    body_volume=True,
 )
 
 SMALL = Sizes(
     suffix="_small",
-    coarse_filter=FilterOptions((RGB, GLOBAL_NORMALS), 48, base=32, stacks=1, stride=4, upsample="bilinear"),
-    fine_filter=FilterOptions((NORMALS, GLOBAL_NORMALS), 16, base=8, stacks=1, stride=2, upsample="bilinear"),
+    coarse_filter=FilterOptions((RGB, GLOBAL_NORMALS), 48, kind="unet", base=32, stride=4),
+    fine_filter=FilterOptions((NORMALS, GLOBAL_NORMALS), 24, kind="unet", base=16, stride=2),
     volume=VolumeOptions(widths=(16, 16), norm="group"),
     coarse_attention=AttentionOptions(layers=1, heads=4, head_width=16, hidden=96, dropout=0.0),
     fine_attention=AttentionOptions(layers=1, heads=4, head_width=16, hidden=96, dropout=0.0),
     coarse_widths=(128, 128, 64),
     fine_widths=(128, 64),
     normals=SMALL_NORMALS,
+    body_volume=False,
 )
 
 
@@ -251,6 +259,7 @@ def _without_first_view(s: Sizes) -> Preset:
 def _ours(s: Sizes) -> Preset:
     base = _each_level(_without_first_view(s), depth="body")
     coarse, fine = (replace(lv, image=_reading(lv.image, *lv.image.inputs, MASK)) for lv in base.levels)
+    coarse = coarse if s.body_volume else replace(coarse, volume=None)
     around = {"point_channels": POINT_CHANNELS, "residual": ResidualOptions()}
     return replace(base, name="ours", coarse=coarse, fine=fine, **around)
 
@@ -384,9 +393,11 @@ def _with_fine_inputs(of: Preset, value: str) -> Preset:
 
 
 def _with_volume(of: Preset, value: str) -> Preset:
-    if of.coarse.volume is None or value not in VOLUME_CHANNELS:
+    # A network whose points know the body may do without a volume, and be given one.
+    volume = of.coarse.volume or (SMALL.volume if of.residual is not None else None)
+    if volume is None or value not in VOLUME_CHANNELS:
         raise ValueError(f"volume {value!r}: a level with a body has one of {', '.join(VOLUME_CHANNELS)}")
-    return replace(of, coarse=replace(of.coarse, volume=replace(of.coarse.volume, kind=value)))
+    return replace(of, coarse=replace(of.coarse, volume=replace(volume, kind=value)))
 
 
 def _with_depth(of: Preset, value: str) -> Preset:

@@ -81,7 +81,7 @@ def test_a_full_preset_has_the_released_sizes(name):
 def test_each_setting_swaps_a_module_and_is_named(base, setting, a, b):
     made = {}
     for value in (a, b):
-        of = with_choices(with_little_volume(preset(base)), **{setting: value})
+        of = with_little_volume(with_choices(preset(base), **{setting: value}))
         shown = {False: "no", True: "yes"}.get(value, value)
         assert choices(of)[setting] == shown
         assert of.name.endswith(f"+{setting}={shown}")

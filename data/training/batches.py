@@ -1,0 +1,262 @@
+"""Batches for surface and normal networks, from training people on disk: seeded by the step, flawed as stages' inputs.
+
+A batch is a function of the files, the seed and the number of its step alone, so that a training that goes on later
+sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.training import shards
+from data.training.augment import Flaws, edge_error, hide, recoloured, shaken
+from nets.deepmulticap.inputs import SurfaceInputs, mask_map, masked_rgb, point_visibility
+from nets.normals import eroded
+
+PREDICTED = "predicted"
+MAPS = ("rgb", "mask", "global_normals", "body_depth", "relief")
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What a step sees.
+
+    Attributes:
+        people, points: of a batch, and of each of them. pairs: on the surface, a little before and behind it.
+        views: fewest and most cameras a person is seen by.
+        apart: metres from the surface to either point of a pair.
+    """
+
+    people: int = 2
+    points: int = 2000
+    pairs: int = 500
+    views: tuple[int, ...] = (2, 8)
+    apart: float = 0.004
+
+
+@dataclass(frozen=True)
+class SurfaceBatch:
+    """B people in V views at N points.
+
+    Attributes:
+        inputs: what the network reads.
+        points (B, N, 3), seen (B, V, N), extra (B, N, 7), distance (B, N): signed, to the true surface, metres.
+        pairs: the last 2 x ``pairs`` points are pairs, first those before, then those behind; ``slopes`` (B, pairs) is
+            how much the distance grows from one to the other, per metre between them.
+        relief: (B, V, S, S) metres from the fitted body's surface to the true one along each camera's axis, NaN where
+            unknown or hidden.
+    """
+
+    inputs: SurfaceInputs
+    points: Tensor
+    seen: Tensor
+    extra: Tensor
+    distance: Tensor
+    slopes: Tensor
+    pairs: int
+    relief: Tensor
+
+
+class People:
+    """The people of a split, opened as batches need them.
+
+    Args:
+        predicted: folder of the normal maps that a network has predicted for them, under the same names; None where
+            there are none yet.
+    """
+
+    def __init__(self, files: Sequence[Path], predicted: Path | None = None) -> None:
+        self.files, self.predicted = list(files), predicted
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def arrays(self, k: int, *names: str) -> dict[str, np.ndarray]:
+        out = shards.read(self.files[k], *(n for n in names if n != PREDICTED))
+        if PREDICTED in names:
+            out |= shards.read(self.predicted / self.files[k].name, PREDICTED)
+        return out
+
+
+def surface_batches(
+    people: People, options: BatchOptions, flaws: Flaws, seed: int, start: int = 0
+) -> Iterator[SurfaceBatch]:
+    """Batches from step ``start`` on, without end; with normal maps if ``people`` have predicted ones."""
+    for step in itertools.count(start):
+        rng = np.random.default_rng([seed, step])
+        which = rng.choice(len(people), options.people, replace=len(people) < options.people)
+        low, high = options.views
+        views = int(np.clip(rng.binomial(high - low, 0.45) + low, low, high))
+        items = [person_batch(people, int(k), views, options, flaws, rng) for k in which]
+        yield join(items)
+
+
+def person_batch(
+    people: People,
+    k: int,
+    views: int | Sequence[int],
+    options: BatchOptions,
+    flaws: Flaws | None,
+    rng: np.random.Generator,
+) -> SurfaceBatch:
+    """One person in some views; ``flaws`` None for inputs without any."""
+    names = MAPS if people.predicted is None else (*MAPS, PREDICTED)
+    a = people.arrays(k, *names, "projection", "rotation", "centre", "scale", "points", "distance", "body", "surface",
+                      "surface_normals", "surface_body")  # fmt: skip
+    total, S = len(a["rgb"]), a["rgb"].shape[1]
+    chosen = rng.permutation(total)[:views] if isinstance(views, int) else np.asarray(views)
+    masks = a["mask"][chosen].astype(np.float32) / 255
+    blocked = np.zeros((len(chosen), S, S), bool)
+    projection = a["projection"][chosen]
+    if flaws is not None:
+        masks, blocked = _flawed_masks(masks, people, k, flaws, rng)
+        projection = shaken(projection, a["centre"], rng, flaws)
+    maps = _maps(a, chosen, masks, blocked, flaws, rng)
+    inputs = SurfaceInputs(
+        size=S,
+        projection=_tensor(projection),
+        rotation=_tensor(a["rotation"]),
+        centre=_tensor(a["centre"]),
+        scale=_tensor(a["scale"]).reshape(1),
+        **maps,
+    )
+    points, extra, distance, slopes, pairs = _points(a, options, rng)
+    points, hidden = _tensor(points), torch.from_numpy(blocked)[None]
+    seen = point_visibility(inputs.projection, points, S, hidden)
+    relief = np.where((masks > 0.5) & ~blocked, a["relief"][chosen].astype(np.float32), np.nan)
+    return SurfaceBatch(
+        inputs, points, seen, _tensor(extra), _tensor(distance), _tensor(slopes), pairs, _tensor(relief)
+    )
+
+
+def join(items: Sequence[SurfaceBatch]) -> SurfaceBatch:
+    """People with the same number of views and points as one batch."""
+    first = items[0]
+    joined = {
+        name: torch.cat([getattr(i.inputs, name) for i in items])
+        for name, value in vars(first.inputs).items()
+        if isinstance(value, Tensor)
+    }
+    names = ("points", "seen", "extra", "distance", "slopes", "relief")
+    rest = {n: torch.cat([getattr(i, n) for i in items]) for n in names}
+    return SurfaceBatch(replace(first.inputs, **joined), pairs=first.pairs, **rest)
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))[None]
+
+
+def _flawed_masks(
+    masks: np.ndarray, people: People, k: int, flaws: Flaws, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks (V, S, S) with edge errors, parts of some hidden; and what hides them (V, S, S) bool."""
+    out, blocked = masks.copy(), np.zeros(masks.shape, bool)
+    others: np.ndarray | None = None
+    hidden = rng.random() < flaws.hidden
+    often = rng.uniform(0.2, 1.0)
+    for v in range(len(masks)):
+        if flaws.mask_edge:
+            out[v] = edge_error(out[v], rng, flaws.mask_edge * rng.uniform(0, 1))
+        if hidden and rng.random() < often:
+            if others is None:
+                others = people.arrays(int(rng.integers(len(people))), "mask")["mask"].astype(np.float32) / 255
+            out[v], blocked[v] = hide(out[v], others, rng)
+    return out, blocked
+
+
+def _maps(
+    a: dict[str, np.ndarray], chosen: np.ndarray, masks: np.ndarray, blocked: np.ndarray, flaws: Flaws | None,
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:  # fmt: skip
+    rgb = [recoloured(a["rgb"][v], rng, flaws) if flaws is not None else a["rgb"][v] for v in chosen]
+    colours = torch.from_numpy(np.stack(rgb).astype(np.float32)).permute(0, 3, 1, 2)
+    soft = torch.from_numpy(masks)
+    hidden = torch.from_numpy(blocked)
+    depth = a["body_depth"][chosen].astype(np.float32)
+    hit = np.isfinite(depth)
+    out = {
+        "rgb": masked_rgb(colours, soft[:, None]),
+        "mask": torch.stack([mask_map(m, b) for m, b in zip(soft, hidden, strict=True)]),
+        "global_normals": _unit(a["global_normals"][chosen]),
+        "body_depth": torch.from_numpy(np.stack([np.where(hit, depth, 0), hit], 1).astype(np.float32)),
+    }
+    if PREDICTED in a:
+        out["normals"] = _unit(a[PREDICTED][chosen]) * eroded(soft)[:, None]
+    return {name: value[None] for name, value in out.items()}
+
+
+def _unit(stored: np.ndarray) -> Tensor:
+    """(V, S, S, 3) int8 to (V, 3, S, S) in -1..1."""
+    return torch.from_numpy(stored.astype(np.float32) / 127).permute(0, 3, 1, 2)
+
+
+def _points(
+    a: dict[str, np.ndarray], options: BatchOptions, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Points about the surface and pairs across it: places, body features, distances; slopes and number of pairs."""
+    start = int(rng.integers(0, len(a["points"]) - options.points + 1))  # files hold them in random order
+    some = slice(start, start + options.points)
+    start = int(rng.integers(0, len(a["surface"]) - options.pairs + 1))
+    on = slice(start, start + options.pairs)
+    way = rng.normal(0, 1, (options.pairs, 3)) + 1.5 * a["surface_normals"][on]
+    way /= np.linalg.norm(way, axis=-1, keepdims=True)
+    slopes = (way * a["surface_normals"][on]).sum(-1)
+    step = options.apart * way
+    turned = step @ a["rotation"].T
+    body = a["surface_body"][on]
+    points = [a["points"][some], a["surface"][on] + step, a["surface"][on] - step]
+    extra = [a["body"][some], moved(body, turned), moved(body, -turned)]
+    distance = [a["distance"][some], options.apart * slopes, -options.apart * slopes]
+    return np.concatenate(points), np.concatenate(extra), np.concatenate(distance), slopes, options.pairs
+
+
+def moved(body: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Body features (N, 7) a small step (N, 3) along canonical axes further, the body taken as flat there."""
+    normal = body[:, 1:4]
+    rise = (normal * step).sum(-1, keepdims=True)
+    return np.concatenate([body[:, :1] + rise, normal, body[:, 4:7] + rise * normal], -1)
+
+
+# --- normal maps ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NormalBatch:
+    """N images: masked ``rgb`` (N, 3, S, S), true ``normals`` (N, 3, S, S), ``mask`` (N, S, S) where they are known."""
+
+    rgb: Tensor
+    normals: Tensor
+    mask: Tensor
+
+
+def normal_batches(people: People, images: int, flaws: Flaws, seed: int, start: int = 0) -> Iterator[NormalBatch]:
+    """Batches from step ``start`` on, without end; ``images`` of as many people."""
+    for step in itertools.count(start):
+        rng = np.random.default_rng([seed, step, 1])
+        which = rng.choice(len(people), images, replace=len(people) < images)
+        yield normal_batch(people, [int(k) for k in which], flaws, rng)
+
+
+def normal_batch(people: People, which: Sequence[int], flaws: Flaws | None, rng: np.random.Generator) -> NormalBatch:
+    """One view of each of these people."""
+    parts = []
+    for k in which:
+        a = people.arrays(k, "rgb", "mask", "normals")
+        v = int(rng.integers(len(a["rgb"])))
+        mask, blocked = a["mask"][v : v + 1].astype(np.float32) / 255, np.zeros((1, *a["mask"].shape[1:]), bool)
+        rgb = a["rgb"][v].astype(np.float32)
+        if flaws is not None:
+            mask, blocked = _flawed_masks(mask, people, k, flaws, rng)
+            rgb = recoloured(a["rgb"][v], rng, flaws)
+        soft = torch.from_numpy(mask[0])
+        known = (mask[0] > 0.5) & ~blocked[0] & (a["mask"][v] > 127)
+        parts.append((masked_rgb(torch.from_numpy(rgb).permute(2, 0, 1), soft), _unit(a["normals"][v : v + 1])[0],
+                      torch.from_numpy(known)))  # fmt: skip
+    return NormalBatch(*(torch.stack(x) for x in zip(*parts, strict=True)))

@@ -1,0 +1,305 @@
+"""How the surface network and its normal network are trained: on synthetic people, normals first, then coarse, then fine.
+
+The networks plug into ``tasks.train`` as "normals" (the first phase alone) and "deepmulticap" (all of them, in one file of
+weights with its card). People are made as they are missing, so the same command starts, goes on and ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError
+from tasks.train import Job, Phase, card_text, known_keys, options_of
+
+if TYPE_CHECKING:
+    from data.training.augment import Flaws
+    from data.training.batches import BatchOptions, People, SurfaceBatch
+    from nets.deepmulticap.presets import Preset
+    from nets.training import Training, TrainingOptions
+
+NORMALS, COARSE, FINE = "normals", "coarse", "fine"
+_KEYS = ("output", "weights", "network", "data", "people", "batch", "flaws")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which people.
+
+    Attributes:
+        folder: where they are kept. train, validation: how many samples of each split.
+        images: of a step of the normal network.
+    """
+
+    folder: str
+    train: int = 300
+    validation: int = 18
+    images: int = 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole configuration; see ``configs/nets/surface_small.yaml``."""
+
+    preset: Preset
+    folder: Path
+    data: DataOptions
+    people: Any
+    batch: BatchOptions
+    flaws: Flaws
+    phases: Mapping[str, TrainingOptions]
+
+
+def job(config: Mapping[str, Any], path: Path) -> Job:
+    """All phases of ``deepmulticap`` that the network has."""
+    recipe = read_recipe(config, path)
+    weights = Path(config["weights"])
+    wanted = [NORMALS] * (recipe.preset.normals is not None) + [COARSE] + [FINE] * (recipe.preset.fine is not None)
+    phases = [Phase(name, recipe.phases[name], maker(name, recipe)) for name in wanted]
+
+    def export(folder: Path, facts: Mapping[str, Any]) -> Path:
+        return export_surface(recipe, folder, weights, facts)
+
+    return Job(recipe.folder, phases, export)
+
+
+def read_recipe(config: Mapping[str, Any], path: Path) -> Recipe:
+    """Check and read a configuration. Paths in it are relative to where the command is run, as ``runs/`` is."""
+    from data.training.augment import Flaws
+    from data.training.batches import BatchOptions
+    from data.training.people import PersonOptions
+    from nets.deepmulticap.presets import preset
+    from nets.training import TrainingOptions
+
+    known_keys(config, (*_KEYS, NORMALS, COARSE, FINE), path)
+    people = options_of(PersonOptions, config["people"], f"{path}: people")
+    try:
+        of = replace(preset(config["network"]), image_size=people.size)
+    except ValueError as error:
+        raise InputError(f"{path}: network", str(error), "Choose one of them") from None
+    return Recipe(
+        preset=of,
+        folder=Path(config["output"]),
+        data=options_of(DataOptions, config["data"], f"{path}: data"),
+        people=people,
+        batch=options_of(BatchOptions, config["batch"], f"{path}: batch"),
+        flaws=options_of(Flaws, config["flaws"], f"{path}: flaws"),
+        phases={n: options_of(TrainingOptions, config[n], f"{path}: {n}") for n in (NORMALS, COARSE, FINE)},
+    )
+
+
+def maker(name: str, recipe: Recipe) -> Callable[[Path], Training]:
+    """What builds a phase's training, given the job's folder."""
+    make = {NORMALS: normals_training, COARSE: coarse_training, FINE: fine_training}[name]
+    return lambda folder: make(recipe, folder)
+
+
+# --- people ---------------------------------------------------------------------------------------------------------
+
+
+def people_of(recipe: Recipe, split: str, predicted: Path | None = None) -> People:
+    """The people of a split; those that are missing are made first."""
+    from data.training import shards
+    from data.training.batches import People
+
+    folder, count = Path(recipe.data.folder), getattr(recipe.data, split)
+    missing = count - len(shards.people_of(folder, split)[:count])
+    if missing > 0:
+        print(f"{split}: making {missing} of {count} people", flush=True)
+        shards.make(folder, split, count, recipe.people, report=lambda n, s: print(f"{split} {n}: {s:.1f} s", flush=True))
+    return People(shards.people_of(folder, split)[:count], predicted and predicted / split)
+
+
+def predict_maps(recipe: Recipe, folder: Path) -> Path:
+    """Normal maps of everybody by the trained normal network, for those who have none yet; their folder."""
+    import h5py
+    import numpy as np
+    import torch
+
+    from data.training import shards
+    from data.training.batches import PREDICTED
+    from nets.deepmulticap.inputs import masked_rgb
+    from nets.normals import NormalNetwork
+    from nets.training import best_state
+    from pipeline.files import atomic_path
+
+    network = NormalNetwork(recipe.preset.normals)
+    network.load_state_dict(best_state(folder / NORMALS)[0])
+    network = network.to(device()).eval()
+    out = folder / PREDICTED
+    for split in ("train", "validation"):
+        for file in people_of(recipe, split).files:
+            path = out / split / file.name
+            if path.exists():
+                continue
+            a = shards.read(file, "rgb", "mask")
+            soft = torch.from_numpy(a["mask"].astype(np.float32) / 255)
+            images = masked_rgb(torch.from_numpy(a["rgb"].astype(np.float32)).permute(0, 3, 1, 2), soft[:, None])
+            with torch.no_grad(), torch.autocast(device().type, torch.bfloat16):
+                maps = network(images.to(device())).float().cpu()
+            stored = (maps * 127).round().clamp(-127, 127).to(torch.int8).permute(0, 2, 3, 1).numpy()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary, h5py.File(temporary, "w") as written:
+                written.create_dataset(PREDICTED, data=stored)
+    return out
+
+
+def device():
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+# --- normals --------------------------------------------------------------------------------------------------------
+
+
+def normals_training(recipe: Recipe, folder: Path) -> Training:
+    """L1 and angle of normal maps on the mask."""
+    import numpy as np
+    import torch
+    from torch.nn import functional as nn_functional
+
+    from data.training.batches import normal_batch, normal_batches
+    from nets.deepmulticap.losses import normal_map_loss
+    from nets.normals import NormalNetwork
+    from nets.training import Training
+
+    people, held_out = people_of(recipe, "train"), people_of(recipe, "validation")
+    torch.manual_seed(recipe.phases[NORMALS].seed)
+    network = NormalNetwork(recipe.preset.normals).to(device())
+
+    def angles(predicted, batch):
+        cosine = nn_functional.cosine_similarity(predicted.float(), batch.normals.to(device()), dim=1)
+        return cosine.clamp(-1, 1)[batch.mask.to(device())]
+
+    def loss(network, batch):
+        predicted = network(batch.rgb.to(device())).float()
+        l1 = normal_map_loss(predicted, batch.normals.to(device()), batch.mask.to(device()), weight=1.0)
+        turned = (1 - angles(predicted, batch)).mean()
+        return {"loss": l1 + turned, "l1": l1, "turned": turned}
+
+    def validate(network):
+        rng = np.random.default_rng(0)
+        found = []
+        for k in range(len(held_out)):
+            batch = normal_batch(held_out, [k, k], None, rng)
+            found.append(angles(network(batch.rgb.to(device())), batch))
+        cosine = torch.cat(found)
+        return {"loss": float((1 - cosine).mean()), "degrees": float(torch.rad2deg(cosine.acos()).mean())}
+
+    options = recipe.phases[NORMALS]
+    return Training(
+        network,
+        lambda step: normal_batches(people, recipe.data.images, recipe.flaws, options.seed, step),
+        loss,
+        validate,
+    )
+
+
+# --- surfaces -------------------------------------------------------------------------------------------------------
+
+
+def coarse_training(recipe: Recipe, folder: Path) -> Training:
+    """The coarse level alone."""
+    return _surface_training(recipe, folder, fine=False)
+
+
+def fine_training(recipe: Recipe, folder: Path) -> Training:
+    """The fine level over the best coarse one."""
+    from nets.training import best_state
+
+    training = _surface_training(recipe, folder, fine=True)
+    coarse = {k: v for k, v in best_state(folder / COARSE)[0].items() if k.startswith("surface.coarse.")}
+    training.network.load_state_dict(coarse, strict=False)
+    return training
+
+
+def _surface_training(recipe: Recipe, folder: Path, fine: bool) -> Training:
+    import torch
+
+    from data.training.batches import surface_batches
+    from nets.deepmulticap.training import SurfaceTrainer, surface_losses
+    from nets.training import Training
+
+    options = recipe.phases[FINE if fine else COARSE]
+    reads_normals = any("normals" in level.image.inputs for level in recipe.preset.levels[: 2 if fine else 1])
+    predicted = predict_maps(recipe, folder) if reads_normals else None
+    people, held_out = (people_of(recipe, split, predicted) for split in ("train", "validation"))
+    torch.manual_seed(options.seed)
+    trainer = SurfaceTrainer(recipe.preset, fine).to(device())
+    fixed = list(validation_batches(held_out, recipe))
+
+    def loss(network, batch):
+        return surface_losses(network, *_on_device(batch), apart=recipe.batch.apart)
+
+    def validate(network):
+        found: dict[str, list[float]] = {}
+        for batch in fixed:
+            for key, value in loss(network, batch).items():
+                found.setdefault(key, []).append(float(value))
+        return {key: sum(v) / len(v) for key, v in found.items()}
+
+    return Training(
+        trainer, lambda step: surface_batches(people, recipe.batch, recipe.flaws, options.seed, step), loss, validate
+    )
+
+
+def _on_device(batch: SurfaceBatch) -> tuple:
+    to = device()
+    rest = (batch.points, batch.seen, batch.extra, batch.distance, batch.slopes, batch.relief)
+    return (batch.inputs.to(to), *(x.to(to) for x in rest))
+
+
+def validation_batches(people: People, recipe: Recipe) -> Iterator[SurfaceBatch]:
+    """Everybody once, in 4, 6 and 2 views in turn, flawed like the training's but always in the same way."""
+    import numpy as np
+
+    from data.training.batches import person_batch
+
+    for k in range(len(people)):
+        rng = np.random.default_rng([97, k])
+        views = (4, 6, 2)[k % 3]
+        yield person_batch(people, k, views, recipe.batch, recipe.flaws, rng)
+
+
+# --- export ---------------------------------------------------------------------------------------------------------
+
+
+def export_surface(recipe: Recipe, folder: Path, weights: Path, facts: Mapping[str, Any]) -> Path:
+    """Join the best of all phases in one file, float16, with its card inside and beside it."""
+    from nets.deepmulticap.weights import card_of, save
+
+    surface, normals = trained_networks(recipe, folder)
+    card = card_of(recipe.preset, data=described(recipe), **facts)
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    save(weights, surface, normals, card)
+    weights.with_suffix(".json").write_text(card_text(card))
+    return weights
+
+
+def trained_networks(recipe: Recipe, folder: Path):
+    """The surface network and the normal network (or None) with the best weights of their phases."""
+    from nets.deepmulticap.network import build
+    from nets.normals import NormalNetwork
+    from nets.training import best_state
+
+    surface = build(recipe.preset)
+    state = {k: v for k, v in best_state(folder / COARSE)[0].items() if k.startswith("surface.")}
+    if recipe.preset.fine is not None:
+        state |= {k: v for k, v in best_state(folder / FINE)[0].items() if k.startswith("surface.")}
+    surface.load_state_dict({k.removeprefix("surface."): v for k, v in state.items()})
+    normals = None
+    if recipe.preset.normals is not None:
+        normals = NormalNetwork(recipe.preset.normals)
+        normals.load_state_dict(best_state(folder / NORMALS)[0])
+    return surface.eval(), normals and normals.eval()
+
+
+def described(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "people": "synthetic, procedurally dressed bodies of the open model; splits of data/synthetic/wardrobe.py",
+        **{k: v for k, v in asdict(recipe.data).items() if k != "folder"},
+        "making": asdict(recipe.people), "batch": asdict(recipe.batch), "flaws": asdict(recipe.flaws),
+    }  # fmt: skip
