@@ -1,7 +1,7 @@
-"""How the surface network and its normal network are trained: on synthetic people, normals first, then coarse, then fine.
+"""How the surface network and its normal network are trained, on synthetic people: normals, then coarse, then fine.
 
-The networks plug into ``tasks.train`` as "normals" (the first phase alone) and "deepmulticap" (all of them, in one file of
-weights with its card). People are made as they are missing, so the same command starts, goes on and ends.
+``train deepmulticap`` does all of it and writes one file of weights with its card; ``train normals`` only the first
+(``tasks.train_normals``). People are made as they are missing, so the same command starts, goes on and ends.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def people_of(recipe: Recipe, split: str, predicted: Path | None = None) -> Peop
     missing = count - len(shards.people_of(folder, split)[:count])
     if missing > 0:
         print(f"{split}: making {missing} of {count} people", flush=True)
-        shards.make(folder, split, count, recipe.people, report=lambda n, s: print(f"{split} {n}: {s:.1f} s", flush=True))
+        shards.make(folder, split, count, recipe.people, report=lambda n, s: print(f"{split} {n}: {s:.1f} s"))
     return People(shards.people_of(folder, split)[:count], predicted and predicted / split)
 
 

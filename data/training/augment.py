@@ -1,4 +1,4 @@
-"""What goes wrong between a scene and a network's input: masks off at their edges, people in front, cameras, colours."""
+"""What goes wrong between a scene and a network's input: mask edges, people in front, cameras, colours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from nets.deepmulticap.sampling import paste_person, paste_shapes
 
@@ -84,8 +86,10 @@ def shaken(projection: np.ndarray, centre: np.ndarray, rng: np.random.Generator,
     return out
 
 
-def recoloured(rgb: np.ndarray, rng: np.random.Generator, flaws: Flaws) -> np.ndarray:
-    """Colours (S, S, 3) uint8 under another exposure, float32 0..255."""
-    gain = np.exp(rng.normal(0, flaws.colour)) * np.exp(rng.normal(0, flaws.colour / 3, 3))
-    offset = rng.normal(0, 40 * flaws.colour)
-    return np.clip(rgb.astype(np.float32) * gain.astype(np.float32) + np.float32(offset), 0, 255)
+def recoloured(rgb: Tensor, rng: np.random.Generator, flaws: Flaws) -> Tensor:
+    """Colours (V, 3, S, S) in 0..255, each view under an exposure of its own."""
+    V = len(rgb)
+    gain = np.exp(rng.normal(0, flaws.colour, (V, 1)) + rng.normal(0, flaws.colour / 3, (V, 3)))
+    offset = rng.normal(0, 40 * flaws.colour, (V, 1, 1, 1))
+    gain, offset = (torch.from_numpy(x.astype(np.float32)) for x in (gain[..., None, None], offset))
+    return (rgb * gain + offset).clamp_(0, 255)

@@ -175,8 +175,9 @@ def _maps(
     a: dict[str, np.ndarray], chosen: np.ndarray, masks: np.ndarray, blocked: np.ndarray, flaws: Flaws | None,
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:  # fmt: skip
-    rgb = [recoloured(a["rgb"][v], rng, flaws) if flaws is not None else a["rgb"][v] for v in chosen]
-    colours = torch.from_numpy(np.stack(rgb).astype(np.float32)).permute(0, 3, 1, 2)
+    colours = torch.from_numpy(np.ascontiguousarray(a["rgb"][chosen].transpose(0, 3, 1, 2))).float()
+    if flaws is not None:
+        colours = recoloured(colours, rng, flaws)
     soft = torch.from_numpy(masks)
     hidden = torch.from_numpy(blocked)
     depth = a["body_depth"][chosen].astype(np.float32)
@@ -194,7 +195,7 @@ def _maps(
 
 def _unit(stored: np.ndarray) -> Tensor:
     """(V, S, S, 3) int8 to (V, 3, S, S) in -1..1."""
-    return torch.from_numpy(stored.astype(np.float32) / 127).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(stored.transpose(0, 3, 1, 2))).float() / 127
 
 
 def _points(
@@ -251,12 +252,11 @@ def normal_batch(people: People, which: Sequence[int], flaws: Flaws | None, rng:
         a = people.arrays(k, "rgb", "mask", "normals")
         v = int(rng.integers(len(a["rgb"])))
         mask, blocked = a["mask"][v : v + 1].astype(np.float32) / 255, np.zeros((1, *a["mask"].shape[1:]), bool)
-        rgb = a["rgb"][v].astype(np.float32)
+        rgb = torch.from_numpy(np.ascontiguousarray(a["rgb"][v : v + 1].transpose(0, 3, 1, 2))).float()
         if flaws is not None:
             mask, blocked = _flawed_masks(mask, people, k, flaws, rng)
-            rgb = recoloured(a["rgb"][v], rng, flaws)
+            rgb = recoloured(rgb, rng, flaws)
         soft = torch.from_numpy(mask[0])
-        known = (mask[0] > 0.5) & ~blocked[0] & (a["mask"][v] > 127)
-        parts.append((masked_rgb(torch.from_numpy(rgb).permute(2, 0, 1), soft), _unit(a["normals"][v : v + 1])[0],
-                      torch.from_numpy(known)))  # fmt: skip
+        known = torch.from_numpy((mask[0] > 0.5) & ~blocked[0] & (a["mask"][v] > 127))
+        parts.append((masked_rgb(rgb[0], soft), _unit(a["normals"][v : v + 1])[0], known))
     return NormalBatch(*(torch.stack(x) for x in zip(*parts, strict=True)))

@@ -233,7 +233,7 @@ FULL = Sizes(
 
 SMALL = Sizes(
     suffix="_small",
-    coarse_filter=FilterOptions((RGB, GLOBAL_NORMALS), 48, kind="unet", base=32, stride=4),
+    coarse_filter=FilterOptions((RGB, GLOBAL_NORMALS), 48, kind="unet", base=24, stride=4),
     fine_filter=FilterOptions((NORMALS, GLOBAL_NORMALS), 24, kind="unet", base=16, stride=2),
     volume=VolumeOptions(widths=(16, 16), norm="group"),
     coarse_attention=AttentionOptions(layers=1, heads=4, head_width=16, hidden=96, dropout=0.0),

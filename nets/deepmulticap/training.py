@@ -1,4 +1,4 @@
-"""What surface networks are trained for: distances at points, slopes across the surface, and relief seen by each view."""
+"""What surface networks are trained for: distances at points, slopes across the surface, relief in each view."""
 
 from __future__ import annotations
 
