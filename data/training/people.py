@@ -210,23 +210,13 @@ class Studio:
 
         from nets.deepmulticap.body_features import angle_weighted_normals, of_nearest
 
-        nearest, triangle, weights = _nearest(fitted, self.faces, points)
+        found = RayScene(fitted, self.faces, threads=1).nearest(points)
+        second = found["uv"]
+        weights = np.concatenate([1 - second.sum(-1, keepdims=True), second], -1)
         normals = angle_weighted_normals(torch.from_numpy(fitted), torch.from_numpy(self.faces)).numpy()
-        there = (weights[..., None] * normals[self.faces[triangle]]).sum(1)
-        tensors = (torch.from_numpy(np.asarray(x, np.float64)) for x in (points, nearest, there, frame.rotation))
+        there = (weights[..., None] * normals[self.faces[found["triangle"]]]).sum(1)
+        tensors = (torch.from_numpy(np.asarray(x, np.float64)) for x in (points, found["point"], there, frame.rotation))
         return of_nearest(*tensors).numpy().astype(np.float32)
-
-
-def _nearest(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nearest points (N, 3) of a mesh, their triangles (N,) and their weights of the triangles' corners (N, 3)."""
-    import open3d as o3d
-
-    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
-    scene.add_triangles(vertices.astype(np.float32), faces.astype(np.uint32))
-    found = scene.compute_closest_points(points.astype(np.float32), nthreads=1)
-    second = found["primitive_uvs"].numpy()
-    weights = np.concatenate([1 - second.sum(-1, keepdims=True), second], -1)
-    return found["points"].numpy(), found["primitive_ids"].numpy().astype(np.int64), weights
 
 
 def _facing(joints: np.ndarray) -> np.ndarray:
