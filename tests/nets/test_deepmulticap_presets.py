@@ -116,7 +116,8 @@ def test_comparison_networks_are_those_of_the_papers(suffix):
     with torch.device("meta"):
         nets = {name: build(preset(name + suffix)) for name in READS}
     for name, net in nets.items():
-        assert net.preset.inputs == READS[name]
+        without = {"volume"} if suffix and name.startswith("ours") else set()  # the nearest point of the body says it
+        assert net.preset.inputs == READS[name] - without
         attends = name in ("ours", "ours_without_normal_maps", "pifu_attention", "pifuhd_attention")
         assert isinstance(net.coarse.decoder.fusion, ViewAttention if attends else NoFusion)
     assert isinstance(nets["pifu_mean"].coarse.depth, CameraDepth)
