@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.cameras import Rig
+from pipeline.cameras import Camera, Rig
 
 CATEGORIES = ("single", "occluded", "two_natural", "two_close", "three")
 """The five of the DeepMultiCap paper (section 6.1): one person, one behind objects, two, two close together, three."""
@@ -38,14 +38,22 @@ class ScenePerson:
     """One person of a scene.
 
     Attributes:
-        surface: the true outer surface, clothes and hair included.
+        surface: the true outer surface, clothes and hair included; None where nobody knows it.
         body: the true body, or the one that comes with a data set; None: none.
         height_m: how tall the person stands.
     """
 
-    surface: Triangles
+    surface: Triangles | None
     body: SceneBody | None
     height_m: float
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A pinhole camera that no method is given, and what it saw: labels (H, W) uint8 as in ``SurfaceScene``."""
+
+    camera: Camera
+    labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class SurfaceScene:
         people: in the order of the labels.
         others: objects that hide people.
         occlusion: share of the people's projected area that others hide, over all cameras; NaN where not measured.
+        witnesses: what surfaces are held against where the true ones are not known.
     """
 
     name: str
@@ -71,10 +80,11 @@ class SurfaceScene:
     people: tuple[ScenePerson, ...]
     others: Triangles = field(default_factory=lambda: NOTHING)
     occlusion: float = float("nan")
+    witnesses: tuple[Witness, ...] = ()
 
     def everything(self) -> Triangles:
-        """One mesh of all people and objects."""
-        parts = [*(p.surface for p in self.people), self.others]
+        """One mesh of all people and objects whose surfaces are known."""
+        parts = [*(p.surface for p in self.people if p.surface is not None), self.others]
         starts = np.cumsum([0, *(len(v) for v, _ in parts[:-1])])
         return (
             np.concatenate([v for v, _ in parts]),

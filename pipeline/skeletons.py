@@ -126,6 +126,64 @@ BLAZEPOSE33 = JointSet(
 )
 """BlazePose (MediaPipe Pose); its ``foot_index`` landmarks are called big toes here."""
 
+H36M17 = JointSet(
+    "h36m17",
+    tuple(
+        "mid_hip right_hip right_knee right_ankle left_hip left_knee left_ankle spine neck nose head_top left_shoulder "
+        "left_elbow left_wrist right_shoulder right_elbow right_wrist".split()
+    ),
+    _pairs(
+        "mid_hip-right_hip right_hip-right_knee right_knee-right_ankle mid_hip-left_hip left_hip-left_knee "
+        "left_knee-left_ankle mid_hip-spine spine-neck neck-nose nose-head_top neck-left_shoulder "
+        "left_shoulder-left_elbow left_elbow-left_wrist neck-right_shoulder right_shoulder-right_elbow "
+        "right_elbow-right_wrist"
+    ),
+)
+"""Human3.6M's 17 joints, in the order of its usual annotations."""
+
+MPI17 = JointSet(
+    "mpi17",
+    tuple(
+        "head_top neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
+        "right_ankle left_hip left_knee left_ankle mid_hip spine head".split()
+    ),
+    _pairs(
+        "neck-head_top neck-spine neck-right_shoulder right_shoulder-right_elbow right_elbow-right_wrist "
+        "neck-left_shoulder left_shoulder-left_elbow left_elbow-left_wrist mid_hip-right_hip right_hip-right_knee "
+        "right_knee-right_ankle mid_hip-left_hip left_hip-left_knee left_knee-left_ankle spine-mid_hip neck-head"
+    ),
+)
+"""MPI-INF-3DHP's 17 "relevant" joints, which MuPoTS-3D has too."""
+
+MPII16 = JointSet(
+    "mpii16",
+    tuple(
+        "right_ankle right_knee right_hip left_hip left_knee left_ankle mid_hip thorax neck head_top right_wrist "
+        "right_elbow right_shoulder left_shoulder left_elbow left_wrist".split()
+    ),
+    _pairs(
+        "right_ankle-right_knee right_knee-right_hip right_hip-mid_hip left_hip-mid_hip left_hip-left_knee "
+        "left_knee-left_ankle mid_hip-thorax thorax-neck neck-head_top right_wrist-right_elbow "
+        "right_elbow-right_shoulder right_shoulder-thorax left_shoulder-thorax left_shoulder-left_elbow "
+        "left_elbow-left_wrist"
+    ),
+)
+
+PANOPTIC19 = JointSet(
+    "panoptic19",
+    tuple(
+        "neck nose mid_hip left_shoulder left_elbow left_wrist left_hip left_knee left_ankle right_shoulder "
+        "right_elbow right_wrist right_hip right_knee right_ankle left_eye left_ear right_eye right_ear".split()
+    ),
+    _pairs(
+        "neck-nose neck-mid_hip neck-left_shoulder left_shoulder-left_elbow left_elbow-left_wrist mid_hip-left_hip "
+        "left_hip-left_knee left_knee-left_ankle neck-right_shoulder right_shoulder-right_elbow "
+        "right_elbow-right_wrist mid_hip-right_hip right_hip-right_knee right_knee-right_ankle nose-left_eye "
+        "left_eye-left_ear nose-right_eye right_eye-right_ear"
+    ),
+)
+"""CMU Panoptic Studio's ``joints19``."""
+
 _FINGERS = ("index", "middle", "pinky", "ring", "thumb")
 SMPLX55 = JointSet(
     "smplx55",
@@ -145,7 +203,10 @@ SMPLX55_PARENTS = np.array(
 )
 
 SETS: Mapping[str, JointSet] = {
-    s.name: s for s in (SKEL19, SKEL17, SKEL15, BODY25, COCO17, BLAZEPOSE33, SMPLX55)
+    s.name: s
+    for s in (
+        SKEL19, SKEL17, SKEL15, BODY25, COCO17, BLAZEPOSE33, SMPLX55, H36M17, MPI17, MPII16, PANOPTIC19
+    )
 }
 
 _MEANS = {"mid_hip": ("left_hip", "right_hip"), "neck": ("left_shoulder", "right_shoulder")}

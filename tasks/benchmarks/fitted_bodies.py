@@ -36,12 +36,10 @@ def fitted(scene: SurfaceScene) -> tuple[tuple[SceneBody | None, ...], tuple[np.
     cost = np.full((len(true), len(found)), np.nan)
     for i, person in enumerate(true):
         for j, body in enumerate(found):
-            centre = person.mesh[0].mean(0) if person is not None else scene.people[i].surface[0].mean(0)
-            same = person is not None and len(person.mesh[0]) == len(body.mesh[0])
-            cost[i, j] = (
-                np.linalg.norm(person.mesh[0] - body.mesh[0], axis=1).mean() if same
-                else np.linalg.norm(centre - body.mesh[0].mean(0))
-            )
+            if person is not None and len(person.mesh[0]) == len(body.mesh[0]):
+                cost[i, j] = np.linalg.norm(person.mesh[0] - body.mesh[0], axis=1).mean()
+            elif (known := person.mesh if person is not None else scene.people[i].surface) is not None:
+                cost[i, j] = np.linalg.norm(known[0].mean(0) - body.mesh[0].mean(0))
     partners = dict(match(cost, NEAR_M))
     bodies = tuple(found[partners[i]] if i in partners else None for i in range(len(true)))
     return bodies, scene.labels

@@ -15,16 +15,18 @@ from pipeline.errors import InputError
 SOURCES: dict[str, str] = {
     "synthetic": "data.synthetic.dressed_scenes:open_dressed",
     "multihuman": "data.datasets.multihuman:open_multihuman",
+    "zju_mocap": "data.datasets.zju_mocap:open_zju_mocap",
 }
 """Names of sources and the function that opens each, given the root folder (None for those that need none)."""
 
-NEED_A_ROOT = ("multihuman",)
+NEED_A_ROOT = ("multihuman", "zju_mocap")
 
 
 class DatasetConfig(Section):
     """A source of scenes."""
 
-    name: str = Field("synthetic", description="synthetic: made by the project; multihuman: the paper's scans.")
+    name: str = Field("synthetic", description="synthetic: made by the project; multihuman: the paper's scans; "
+                      "zju_mocap: no true surfaces, silhouettes in cameras that are not given.")
     root: str | None = Field(None, description="Folder of the data set; null for what the project makes itself.")
 
     @model_validator(mode="after")

@@ -21,7 +21,8 @@ _LIGHT = np.array([-0.35, -0.55, -0.75])  # in the camera: from its upper left
 
 def compare(scene: SurfaceScene, meshes: Mapping[str, Sequence[Triangles]]) -> bytes:
     """A PNG: a row of input views, below it a column a method and the truth, each from two sides."""
-    columns = {**meshes, "truth": [p.surface for p in scene.people]}
+    truth = [p.surface for p in scene.people if p.surface is not None]
+    columns = {**meshes, **({"truth": truth} if truth else {})}
     half = max(1, len(scene.rig) // 2)
     sides = [_framed(scene.rig.cameras[k], scene) for k in (0, half)]
     rows = [[_named(_shaded(camera, parts), name) for name, parts in columns.items()] for camera in sides]
@@ -38,7 +39,8 @@ def _row(tiles: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _window(camera: Camera, scene: SurfaceScene) -> tuple[int, int, int, int]:
-    points = np.concatenate([p.surface[0] for p in scene.people])
+    known = [p.surface or (p.body.mesh if p.body else None) for p in scene.people]
+    points = np.concatenate([mesh[0] for mesh in known if mesh is not None] or [np.zeros((0, 3))])
     return projected_window(camera, points, margin=12) or (0, 0, *camera.size)
 
 
