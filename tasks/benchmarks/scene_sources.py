@@ -13,7 +13,7 @@ from pipeline.config import Section
 from pipeline.errors import InputError
 
 SOURCES: dict[str, str] = {
-    "synthetic": "data.synthetic.dressed_scenes:open_dressed",
+    "synthetic": "data.synthetic.surface_scenes:open_synthetic",
     "multihuman": "data.datasets.multihuman:open_multihuman",
     "zju_mocap": "data.datasets.zju_mocap:open_zju_mocap",
 }
