@@ -20,7 +20,7 @@ COUNTS = {"single": 30, "occluded": 18, "two_natural": 46, "two_close": 30, "thr
 """Scenes of each category, as MultiHuman has them."""
 PEOPLE = {"single": 1, "occluded": 1, "two_natural": 2, "two_close": 2, "three": 3}
 REVISION = 1
-"""Raised when the scenes change: people, clothes, acts or rendering. Scores of old scenes are not taken for new ones."""
+"""Raised when the scenes change (people, clothes, acts, rendering): scores of old ones are not taken for new ones."""
 DETAIL_M = 0.003
 SIZE = (1024, 1024)
 
