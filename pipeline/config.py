@@ -246,6 +246,10 @@ class ExportConfig(Section):
     formats: list[Literal["ply", "obj", "glb"]] = Field(
         ["ply", "glb"], description="Mesh formats a frame; the animated session.glb is always written."
     )
+    motion: list[Literal["bvh", "trc", "c3d", "usdc", "usdz", "smplx"]] = Field(
+        ["bvh", "trc", "c3d", "smplx"], description="Motion for other tools, +y up: bvh: skeletons of the bodies; trc, "
+        "c3d: joints as markers; usdc, usdz: everybody skinned; smplx: parameters a person (world of the calibration)."
+    )
     overlays: bool = Field(True, description="A video a camera with skeletons and bodies drawn over it.")
     overlay_height: int = Field(720, ge=90, le=4320, description="Height of the overlay videos, pixels.")
 

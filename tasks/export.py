@@ -19,6 +19,9 @@ from tasks.execution import Context
 from tasks.manifests import put_manifest
 from tasks.people import bodies_of, names_of, tracks_of
 
+MOTION = ("bvh", "trc", "c3d", "usdc", "usdz", "npz")
+"""Suffixes of files in ``export/motion``."""
+
 
 def compute(context: Context) -> None:
     folder = context.session.output / "export"
@@ -29,6 +32,7 @@ def compute(context: Context) -> None:
     fitted = _fitted_joints(context, bodies) if bodies else {}
     skeletons = skeleton_arrays(list(tracks.values()), fps, frames=frames, fitted=fitted)
     files += [_write(folder / "skeletons.npz", npz_bytes(skeletons))]
+    files += _write_motion(context, folder / "motion", bodies, skeletons)
     rig = context.rig()
     merged = merged_tracks(list(tracks.values()), frames) if tracks else no_tracks(frames, len(rig))
     told = describe(merged, names_of(context))
@@ -46,7 +50,9 @@ def _write(path: Path, data: bytes | str) -> Path:
 def _remove_former(folder: Path, files: set[Path], cameras: Sequence[str]) -> None:
     """Of earlier exports what this one does not write: nobody shall take a dropped person's meshes for results."""
     overlays = [p for p in (folder / "overlays").glob("*.mp4") if p.stem not in cameras]
-    for path in {folder / "bodies.npz", folder / "session.glb", *former_meshes(folder / "meshes"), *overlays} - files:
+    motion = [p for kind in MOTION for p in (folder / "motion").glob(f"*.{kind}")]
+    former = {folder / "bodies.npz", folder / "session.glb", *former_meshes(folder / "meshes"), *overlays, *motion}
+    for path in former - files:
         path.unlink(missing_ok=True)
     for empty in (p for p in (folder / "meshes").glob("*") if p.is_dir() and not any(p.iterdir())):
         empty.rmdir()
@@ -67,6 +73,51 @@ def _write_bodies(context: Context, folder: Path, bodies: dict, frames: np.ndarr
         files += write_frame_meshes(folder / "meshes", frame, people, config.formats, up)
         context.progress(done / len(frames))
     return files
+
+
+def _write_motion(context: Context, folder: Path, bodies: dict, skeletons: dict[str, np.ndarray]) -> list[Path]:
+    """What ``export.motion`` asks for, in files named after person and format."""
+    from pipeline.export.markers import c3d_bytes, trc_text
+    from pipeline.skeletons import SKEL19
+
+    wanted, up = context.session.config.export.motion, context.rig().up
+    frames, fps = skeletons["frames"], float(skeletons["fps"])
+    if not len(frames) or not len(skeletons["person_ids"]):
+        return []
+    rate = fps / max(1, context.session.config.capture.frames.step)
+    made: dict[str, bytes | str] = {}
+    joints = {f"person_{i}": skeletons["joints"][:, k] for k, i in enumerate(skeletons["person_ids"].tolist())}
+    if "trc" in wanted:
+        for name, track in joints.items():
+            made[f"{name}.trc"] = trc_text(track, SKEL19.joints, frames, rate, up, f"{name}.trc")
+    if "c3d" in wanted:
+        made["session.c3d"] = c3d_bytes(joints, SKEL19.joints, int(frames[0]), rate, up)
+    made |= _body_motion(context, bodies, frames, fps) if bodies else {}
+    return [_write(folder / name, data) for name, data in made.items()]
+
+
+def _body_motion(context: Context, bodies: dict, frames: np.ndarray, fps: float) -> dict[str, bytes | str]:
+    from pipeline.export.bodies import skinned_person
+    from pipeline.export.bvh import bvh_text
+    from pipeline.export.moving import motion_of
+    from pipeline.export.parameters import smplx_arrays
+    from pipeline.export.usd import usd_bytes
+
+    session, up = context.session, context.rig().up
+    wanted, step = session.config.export.motion, session.config.capture.frames.step
+    made: dict[str, bytes | str] = {}
+    model = load_model(session)
+    people = {i: skinned_person(model, i, body) for i, body in sorted(bodies.items())}
+    motions = {i: motion_of(person, up, fps, step) for i, person in people.items() if len(person.frames)}
+    for i, motion in motions.items():
+        if "bvh" in wanted:
+            made[f"person_{i}.bvh"] = bvh_text(motion)
+        if "smplx" in wanted:
+            made[f"person_{i}_smplx.npz"] = npz_bytes(smplx_arrays(bodies[i], session.config.body.gender, fps / step))
+    for kind in ("usdc", "usdz"):
+        if kind in wanted and motions:
+            made[f"session.{kind}"] = usd_bytes(kind, list(motions.values()), (int(frames[0]), int(frames[-1])), fps)
+    return made
 
 
 def _fitted_joints(context: Context, bodies: dict) -> dict:

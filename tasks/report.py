@@ -42,6 +42,7 @@ _FILES = {
     "bodies.npz": "SMPL-X parameters",
     "identities.json": "who was there when",
     "meshes": "body meshes a frame",
+    "motion": "BVH, TRC, C3D, USD and parameters for other tools",
     "overlays": "videos with everything drawn over",
     "summary.json": "the figures of this page",
 }

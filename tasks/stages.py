@@ -256,7 +256,7 @@ STAGES: dict[str, Stage] = {
             1,
             SESSION,
             ("calibration", "refinement", "timeline", "identities", "bodies"),
-            ("export.formats",),
+            ("export.formats", "export.motion"),
             "manifest",
             "skeletons, bodies, meshes and the animated scene as files",
             tolerant=True,
