@@ -167,7 +167,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "bodies",
-            1,
+            2,
             PERSON,
             ("calibration", "refinement", "timeline", "identities"),
             ("body.max_residual_m",),

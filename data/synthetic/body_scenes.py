@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -45,11 +45,19 @@ SETTINGS: Mapping[str, Setting] = {
 
 @dataclass(frozen=True)
 class BodyScene:
-    """People whose bodies are known. ``tracks[k]`` is what was seen of ``people[k]``; ``up`` is the world's z."""
+    """People whose bodies are known.
+
+    Attributes:
+        rig: cameras, z up.
+        people: the truth; tracks: what was seen of each of them.
+        floor: its height as the lab gives it, for scenes in which feet are hidden from most cameras; else "auto": the
+            fit has to find it.
+    """
 
     rig: Rig
     people: tuple[BodyTrack, ...]
     tracks: tuple[Tracks, ...]
+    floor: float | Literal["auto"]
     fps: float = FPS
 
 
@@ -75,7 +83,7 @@ def body_scene(model: BodyModel, name: str, setting: Setting, seed: int, frames:
     if name == "half_hidden":
         seen[: round(2 * len(rig) / 3)] &= joints[..., 2] > 0.95  # a table: hips, legs and hanging hands are behind it
     tracks = tuple(_track(rig, joints[:, p], seen[:, :, p], setting, rng) for p in range(len(people)))
-    return BodyScene(rig, people, tracks)
+    return BodyScene(rig, people, tracks, 0.0 if name == "half_hidden" else "auto")
 
 
 def _track(rig: Rig, joints: np.ndarray, seen: np.ndarray, setting: Setting, rng: np.random.Generator) -> Tracks:
@@ -189,7 +197,8 @@ def _walking(figures: list[_Figure], times: np.ndarray, rng: np.random.Generator
     """One person walks a swerve through the middle."""
     figure = figures[0]
     rest = np.array(list(figure.rest.values()))
-    path = Path(np.array([-1.2, 0.2]), 0.1, 1.15, swerve=0.3)
+    half = 0.5 * 1.15 * times[-1]
+    path = Path(np.array([-half, -0.1 * half]), 0.1, 1.15, swerve=0.3)
     values = walk(rest, figure.soles, path, times, Gait.sample(rng), phase=rng.random())
     pose = values["body_pose"].reshape(len(times), 21, 3)
     joints = {n: Rotation.from_rotvec(pose[:, k]) for k, n in enumerate(SMPLX55.joints[1:22])}
@@ -197,19 +206,25 @@ def _walking(figures: list[_Figure], times: np.ndarray, rng: np.random.Generator
 
 
 def _crouching(figures: list[_Figure], times: np.ndarray, rng: np.random.Generator) -> list[_Move]:
-    """Down until the knees are bent by 130 degrees and up again, arms forward for balance."""
-    count = len(times)
+    """Down until the knees are bent by some 130 degrees and up again on feet that stay, arms forward for balance."""
+    figure, count = figures[0], len(times)
     down = 0.5 - 0.5 * np.cos(2 * np.pi * times / 2.4)
-    joints = _squat(count, 105 * down, 130 * down, spread=10) | _arms(count)
+    joints = _arms(count)
     for side, sign in (("left", 1), ("right", -1)):
         joints[f"{side}_shoulder"] = _turns("y", -sign * 60 * down, count) * joints[f"{side}_shoulder"]
-        # The heels stay down as far as ankles allow; beyond that the shank cannot lean and the trunk does.
     joints["spine1"] = joints["spine2"] = _turns("x", 12 * down, count)
-    lean = _turns("x", 25 * down, count)
-    for side in ("left", "right"):
-        joints[f"{side}_ankle"] = (lean * joints[f"{side}_hip"] * joints[f"{side}_knee"]).inv()
-    move = _Move(_heading(0.4 + 0 * times) * lean, joints, np.zeros((count, 3)))
-    return [_stand(figures[0], move, np.array([0.1, 0.1]))]
+    heading = _heading(0.4 + 0 * times)
+    move = _Move(heading * _turns("x", 25 * down, count), joints, np.zeros((count, 3)))
+    leg = np.ptp([figure.rest[j][1] for j in ("left_hip", "left_knee", "left_ankle")])
+    for side, sign in (("left", 1), ("right", -1)):
+        ankle = figure.rest["left_ankle"]
+        foot = heading.apply([sign * 1.35 * ankle[0], ankle[1] - figure.soles[0], ankle[2]])
+        if side == "left":
+            above = heading.apply(np.stack([0 * down, 0.965 * leg - 0.58 * leg * down, -0.10 * down], 1))
+            hip = move.pelvis.apply(figure.rest["left_hip"] - figure.rest["pelvis"]) * [0, 0, 1]
+            move.transl += above - hip + [0, 0, foot[0, 2]] - figure.rest["pelvis"]
+        _stand_on(figure, move, side, foot, heading, heading.apply([sign * 0.35, 0.0, 1.0]))
+    return [move]
 
 
 def _arms_crossed(figures: list[_Figure], times: np.ndarray, rng: np.random.Generator) -> list[_Move]:
@@ -231,24 +246,25 @@ def _arms_crossed(figures: list[_Figure], times: np.ndarray, rng: np.random.Gene
 
 
 def _hugging(figures: list[_Figure], times: np.ndarray, rng: np.random.Generator) -> list[_Move]:
-    """Two people close to each other, embrace and sway together."""
+    """Two people stand close, embrace and sway together; their feet stay."""
     count = len(times)
     close = np.clip(times / 1.0, 0, 1)
     close = close**2 * (3 - 2 * close)
-    touching = figures[0].front + figures[1].front + 0.045
-    apart = (touching + 0.5 * (1 - close))[:, None]
-    sway = np.deg2rad(4) * np.sin(2 * np.pi * times / 1.7)
-    facing = np.array([np.cos(0.3), np.sin(0.3)])
+    apart = figures[0].front + figures[1].front + 0.045
+    sway = np.deg2rad(5) * np.sin(2 * np.pi * times / 1.7)
+    facing = np.array([np.cos(0.3), np.sin(0.3), 0.0])
+    aside = 0.045 * np.array([-facing[1], facing[0], 0.0])  # half a step, so that heads pass each other
     moves = []
     for k, (figure, sign) in enumerate(zip(figures, (-1, 1), strict=True)):
-        heading = 0.3 + (np.pi if k else 0.0) + sway
-        move = _Move(_heading(heading), _squat(count, 3.0, 5.0), np.zeros((count, 3)))
-        move = _stand(figure, move, np.zeros(2))
+        upright = _heading(0.3 + np.pi * k + 0 * times)
+        move = _Move(_heading(0.3 + np.pi * k + sway), {}, np.zeros((count, 3)))
         _, chest = _posed(figure, move, "spine1", "spine2", "spine3")
-        # Half a step aside, so that heads pass each other.
-        aside = 0.045 * np.array([-facing[1], facing[0]])
-        goal = sign * 0.5 * apart * facing + sign * aside
-        move.transl[:, :2] += goal - chest[:, :2]
+        place = sign * (0.5 * apart * facing + aside)
+        move.transl += place - chest * [1, 1, 0] + [0, 0, -figure.soles[0] - 0.015]
+        for side in ("left", "right"):
+            foot = place + upright.apply(figure.rest[f"{side}_ankle"] * [1, 0, 1] - figure.rest["spine3"] * [0, 0, 1])
+            foot[:, 2] = figure.rest["left_ankle"][1] - figure.soles[0]
+            _stand_on(figure, move, side, foot, upright, upright.apply([0, 0, 1.0]))
         moves.append(move)
     for k, (figure, move) in enumerate(zip(figures, moves, strict=True)):
         other, theirs = figures[1 - k], moves[1 - k]
@@ -272,6 +288,24 @@ def _reaching(figures: list[_Figure], times: np.ndarray, rng: np.random.Generato
     joints["left_shoulder"] = _turns("y", -50 - 25 * swing, count) * _turns("z", -30.0, count)
     joints["head"] = _turns("y", -15 * swing, count)
     return [_stand(figure, _Move(_heading(0.9 + 0 * times), joints, np.zeros((count, 3))), np.array([0.1, -0.1]))]
+
+
+def _stand_on(
+    figure: _Figure, move: _Move, side: str, ankle: np.ndarray, foot: Rotation, pole: np.ndarray
+) -> None:
+    """Set hip, knee and ankle: the ankle is at (F, 3), the foot turned like ``foot``, the knee points to ``pole``."""
+    _, hip = _posed(figure, move, f"{side}_hip")
+    upper = figure.rest[f"{side}_knee"] - figure.rest[f"{side}_hip"]
+    lower = figure.rest[f"{side}_ankle"] - figure.rest[f"{side}_knee"]
+    knee = two_bone(hip, ankle, (float(np.linalg.norm(upper)), float(np.linalg.norm(lower))), pole)
+    left = np.cross(knee - hip, ankle - hip)
+    left *= np.sign((left * foot.apply([1.0, 0, 0])).sum(-1, keepdims=True))
+    world = [_frame(d, left) * _frame(r[None], np.eye(3)[:1]).inv() for d, r in (
+        (knee - hip, upper), (ankle - knee, lower)
+    )]  # fmt: skip
+    move.joints[f"{side}_hip"] = move.pelvis.inv() * world[0]
+    move.joints[f"{side}_knee"] = world[0].inv() * world[1]
+    move.joints[f"{side}_ankle"] = world[1].inv() * foot
 
 
 def _reach(figure: _Figure, move: _Move, side: str, wrist: np.ndarray, pole: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.association.tracks import Tracks
+from pipeline.body.floor import find_floor, floor_term, resting_feet, sole_heights, soles
 from pipeline.body.initial import initial_state
 from pipeline.body.kinematics import Kinematics, OffsetBasis, State
 from pipeline.body.landmarks import landmark_offsets
@@ -33,6 +34,7 @@ from pipeline.body.problem import Problem, Weights
 from pipeline.body.regressor import regressor_for
 from pipeline.body.rotations import exponential, logarithm
 from pipeline.body.solver import solve
+from pipeline.body.terms import Skin, Term
 from pipeline.cameras import Rig, project
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 FIRST_JOINT_M, LATER_JOINT_M = 0.03, 0.05
 """How far 3D joints are trusted before and after keypoints take over, metres."""
+ONLY_JOINT_M = 0.02
+"""The same where there are no keypoints."""
 FIRST_PIXEL_SHARE = 0.01
 """Deviation of keypoints in the first stage, as a share of the longer side of the image."""
 LEAST_PIXEL_SHARE, MOST_PIXEL_SHARE = 0.0005, 0.01
@@ -51,11 +55,39 @@ BAD_FRAME_M = 0.15
 
 @dataclass(frozen=True)
 class _Fitted:
-    """State over the observed frames, with what later windows need."""
+    """State over the observed frames, with what later windows need. ``floor`` is its height, None if unknown."""
 
     state: State
     obs: Observations
     pixel: np.ndarray
+    floor: float | None
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What all stages and windows of a fit share.
+
+    Attributes:
+        plain, kinematics: points without and with estimated offsets.
+        soles: of the feet.
+        resting: (rows of the track, 2) feet that rest, by row of the track.
+    """
+
+    plain: Kinematics
+    kinematics: Kinematics
+    soles: Skin
+    options: FitOptions
+    longer_side: int
+    resting: np.ndarray
+
+    def floor_of(self, state: State, obs: Observations) -> float | None:
+        """Height of the floor: given, or found in this state."""
+        if self.options.floor != "auto":
+            return self.options.floor
+        return find_floor(sole_heights(self.soles, state, obs.up), self.resting[obs.rows])
+
+    def terms(self, state: State, obs: Observations, floor: float | None) -> list[Term]:
+        return [] if floor is None else [floor_term(self.soles, state, obs, floor)]
 
 
 def fit_track(
@@ -93,10 +125,11 @@ def fit_track(
     kinematics = Kinematics(model, regressor, OffsetBasis.symmetric(regressor)) if options.offsets else plain
     longer_side = max(max(c.size) for c in rig.cameras)
 
-    if len(obs.rows) <= options.window_frames:
-        fitted = _fit_whole(plain, kinematics, obs, options, longer_side, report)
-    else:
-        fitted = _fit_windows(plain, kinematics, obs, options, longer_side, report)
+    resting = np.zeros((len(track.frames), 2), bool)
+    resting[obs.rows] = resting_feet(obs)
+    setup = _Setup(plain, kinematics, soles(model, kinematics), options, longer_side, resting)
+    fit = _fit_whole if len(obs.rows) <= options.window_frames else _fit_windows
+    fitted = fit(setup, obs, report)
     report(1.0)
     return mark_frames(model, track, fitted.state, fitted.obs, options)
 
@@ -111,13 +144,16 @@ def _weights(options: FitOptions, joint_m: float, pixel: np.ndarray, **other) ->
     return Weights(np.full(19, joint_m), pixel, KERNEL, *slow, options.offset_m, **other)
 
 
-def _fit_whole(
-    plain: Kinematics, kinematics: Kinematics, obs: Observations, options: FitOptions, longer_side: int, report
-) -> _Fitted:
+def _later_joint_m(obs: Observations) -> float:
+    return LATER_JOINT_M if len(obs.projections) else ONLY_JOINT_M
+
+
+def _fit_whole(setup: _Setup, obs: Observations, report: Callable[[float], None]) -> _Fitted:
     """All stages on one batch, shape free."""
-    first_pixel = np.full(19, FIRST_PIXEL_SHARE * longer_side)
+    plain, options, longer_side = setup.plain, setup.options, setup.longer_side
+    pixel = np.full(19, FIRST_PIXEL_SHARE * longer_side)
     state = initial_state(plain, obs.joints, obs.joint_weights, obs.up)
-    weights = _weights(options, FIRST_JOINT_M, first_pixel)
+    weights = _weights(options, FIRST_JOINT_M, pixel)
     weights = replace(weights, beta=_beta_deviation(Problem(plain, obs, weights), state, options))
     state = solve(Problem(plain, obs, weights), state, options.iterations).state
     report(0.4)
@@ -128,16 +164,17 @@ def _fit_whole(
     if again:
         state = solve(Problem(plain, obs, weights), state, options.iterations).state
     report(0.6)
-    state = replace(state, offsets=np.zeros(kinematics.basis.matrix.shape[2]))
-    pixel = first_pixel
+    state = replace(state, offsets=np.zeros(setup.kinematics.basis.matrix.shape[2]))
+    floor = None
     for stage in range(2):
-        pixel = _pixel_deviations(obs, kinematics.points(state), longer_side)
-        weights = _weights(options, LATER_JOINT_M, pixel)
-        weights = replace(weights, beta=_beta_deviation(Problem(kinematics, obs, weights), state, options))
-        problem = Problem(kinematics, obs, weights)
+        pixel = _pixel_deviations(obs, setup.kinematics.points(state), longer_side)
+        weights = _weights(options, _later_joint_m(obs), pixel)
+        weights = replace(weights, beta=_beta_deviation(Problem(setup.kinematics, obs, weights), state, options))
+        floor = setup.floor_of(state, obs)
+        problem = Problem(setup.kinematics, obs, weights, setup.terms(state, obs, floor))
         state = solve(problem, state, options.iterations).state
         report(0.8 + 0.2 * stage)
-    return _Fitted(state, obs, pixel)
+    return _Fitted(state, obs, pixel, floor)
 
 
 def _beta_deviation(problem: Problem, state: State, options: FitOptions) -> float:
@@ -195,19 +232,18 @@ def _pixel_deviations(obs: Observations, points: np.ndarray, longer_side: int) -
     return own.clip(LEAST_PIXEL_SHARE * longer_side, MOST_PIXEL_SHARE * longer_side)
 
 
-def _fit_windows(
-    plain: Kinematics, kinematics: Kinematics, obs: Observations, options: FitOptions, longer_side: int, report
-) -> _Fitted:
+def _fit_windows(setup: _Setup, obs: Observations, report: Callable[[float], None]) -> _Fitted:
     """Shape from frames all over the track, then window after window with that shape, blended where they overlap."""
+    options = setup.options
     sample = _sample_rows(obs, options.window_frames)
-    shaped = _fit_whole(plain, kinematics, obs.part(sample), options, longer_side, lambda f: report(0.3 * f))
+    shaped = _fit_whole(setup, obs.part(sample), lambda f: report(0.3 * f))
     windows = _windows(len(obs.rows), options.window_frames, options.overlap_frames)
     count = len(obs.rows)
     transl, rotations = np.empty((count, 3)), np.empty((count, 22, 3, 3))
     pixels, pixel_weights = obs.pixels.copy(), obs.pixel_weights.copy()
     done = 0
     for number, (start, stop) in enumerate(windows):
-        state, part = _fit_window(plain, kinematics, obs.part(slice(start, stop)), options, shaped, longer_side)
+        state, part = _fit_window(setup, obs.part(slice(start, stop)), shaped)
         shared = done - start
         if shared > 0:
             share = (np.arange(shared) + 1.0) / (shared + 1)
@@ -220,16 +256,15 @@ def _fit_windows(
         done = stop
         report(0.3 + 0.7 * (number + 1) / len(windows))
     state = replace(shaped.state, transl=transl, rotations=rotations)
-    return _Fitted(state, replace(obs, pixels=pixels, pixel_weights=pixel_weights), shaped.pixel)
+    return replace(shaped, state=state, obs=replace(obs, pixels=pixels, pixel_weights=pixel_weights))
 
 
-def _fit_window(
-    plain: Kinematics, kinematics: Kinematics, obs: Observations, options: FitOptions, shaped: _Fitted, longer_side: int
-) -> tuple[State, Observations]:
+def _fit_window(setup: _Setup, obs: Observations, shaped: _Fitted) -> tuple[State, Observations]:
     """One window with the shape of ``shaped``."""
-    state = replace(initial_state(plain, obs.joints, obs.joint_weights, obs.up), betas=shaped.state.betas)
+    options, kinematics = setup.options, setup.kinematics
+    state = replace(initial_state(setup.plain, obs.joints, obs.joint_weights, obs.up), betas=shaped.state.betas)
     state = replace(state, offsets=shaped.state.offsets)
-    first = _weights(options, FIRST_JOINT_M, np.full(19, FIRST_PIXEL_SHARE * longer_side), beta=0.0)
+    first = _weights(options, FIRST_JOINT_M, np.full(19, FIRST_PIXEL_SHARE * setup.longer_side), beta=0.0)
     state = solve(Problem(kinematics, obs, first), state, options.iterations).state
     state, again = _restart_bad_frames(kinematics, obs, state)
     if options.repair_swaps and len(obs.projections):
@@ -237,8 +272,9 @@ def _fit_window(
         again |= exchanged > 0
     if again:
         state = solve(Problem(kinematics, obs, first), state, options.iterations).state
-    final = _weights(options, LATER_JOINT_M, shaped.pixel, beta=0.0)
-    return solve(Problem(kinematics, obs, final), state, options.iterations).state, obs
+    final = _weights(options, _later_joint_m(obs), shaped.pixel, beta=0.0)
+    problem = Problem(kinematics, obs, final, setup.terms(state, obs, shaped.floor))
+    return solve(problem, state, options.iterations).state, obs
 
 
 def _sample_rows(obs: Observations, count: int) -> np.ndarray:

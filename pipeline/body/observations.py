@@ -14,11 +14,13 @@ from pipeline.errors import InputError
 from pipeline.skeletons import SKEL19
 
 GROUPS = {
-    "legs": ("hip", "knee", "ankle", "big_toe"),
     "arms": ("shoulder", "elbow", "wrist"),
+    "legs": ("hip", "knee", "ankle", "big_toe"),
     "face": ("ear",),
 }
-"""Joints that a detector swaps together."""
+"""Joints that a detector swaps together; those whose facing is surer first."""
+CHANGE_COST = 0.5
+"""Of beginning or ending an exchange, where no joint common to two frames tells."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,13 @@ def _facing_evidence(joints: np.ndarray, up: np.ndarray, group: str) -> np.ndarr
         with np.errstate(invalid="ignore"):
             cosines.append((flat * forward).sum(1) / (np.linalg.norm(flat, axis=1) * np.linalg.norm(forward, axis=1)))
     known = np.isfinite(cosines)
-    return np.where(known.any(0), np.nan_to_num(cosines).sum(0) / np.maximum(known.sum(0), 1), 0.0)
+    evidence = np.where(known.any(0), np.nan_to_num(cosines).sum(0) / np.maximum(known.sum(0), 1), 0.0)
+    if group == "legs":  # hips face with the shoulders, within what a spine can turn
+        shoulders = joints[:, index("left_shoulder")] - joints[:, index("right_shoulder")]
+        with np.errstate(invalid="ignore"):
+            turned = (shoulders * across).sum(1) / (np.linalg.norm(shoulders, axis=1) * np.linalg.norm(across, axis=1))
+        evidence = np.where(known.any(0), evidence, 0.3 * np.nan_to_num(turned))
+    return evidence
 
 
 def _cheapest_states(
@@ -226,6 +234,7 @@ def _cheapest_states(
         step = np.array([[jump(both[a, f - 1], both[b, f]) for b in (0, 1)] for a in (0, 1)])
         if gaps[f] > 0.3:
             step[:] = 0.0
+        step[[0, 1], [1, 0]] += CHANGE_COST
         through = best[:, None] + step
         back[f] = through.argmin(0)
         best = through.min(0) + own[:, f]
@@ -239,6 +248,8 @@ def _cheapest_states(
 def repair_swapped_keypoints(obs: Observations, points: np.ndarray) -> tuple[Observations, int]:
     """Exchange a group's left and right in single cameras where that puts the keypoints far nearer to ``points``.
 
+    Only joints that another camera sees too have a say: where one camera alone sees a limb, ``points`` knows no better.
+
     Args:
         points: (F, 19, 3) where the joints are believed to be.
     """
@@ -249,7 +260,7 @@ def repair_swapped_keypoints(obs: Observations, points: np.ndarray) -> tuple[Obs
         left, right = group_pairs(group)
         pairs = np.concatenate([left, right])
         others = np.concatenate([right, left])
-        seen = (scores[..., pairs] > 0) & (scores[..., others] > 0)
+        seen = (scores[..., pairs] > 0) & (scores[..., others] > 0) & (obs.views >= 2)[:, None, pairs]
         straight = np.linalg.norm(pixels[:, :, pairs] - expected[:, :, pairs], axis=-1)
         crossed = np.linalg.norm(pixels[:, :, others] - expected[:, :, pairs], axis=-1)
         straight, crossed = (np.where(seen, np.nan_to_num(d, nan=0.0), 0.0).sum(-1) for d in (straight, crossed))

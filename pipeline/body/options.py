@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class FitOptions:
         offsets: estimate, for each track, how landmarks lie off where ``landmarks`` says. Off: limb lengths and offsets
             explain each other, and one track cannot tell them apart.
         offset_m: typical size of such an offset.
+        floor: height of the floor along the rig's up, metres; "auto": found from resting feet, if they agree; None: no
+            floor.
         repair_swaps: undo left-right confusions of detectors before and during the fit.
         iterations: most iterations of each stage.
     """
@@ -52,5 +55,6 @@ class FitOptions:
     turn_acceleration_rad_s2: float = 60.0
     offsets: bool = False
     offset_m: float = 0.02
+    floor: float | Literal["auto"] | None = "auto"
     repair_swaps: bool = True
     iterations: int = 30

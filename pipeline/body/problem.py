@@ -1,12 +1,13 @@
 """The cost of a body over a track, and its Gauss-Newton normal equations, which are banded in time.
 
 Terms (all divided by their standard deviation, so that the cost is minus the log of a probability):
-3D joints and 2D keypoints under a Geman-McClure kernel, joint ranges and a weak Gaussian of the pose, betas and
-landmark offsets near zero, small accelerations of points and joint angles.
+3D joints and 2D keypoints under a Geman-McClure kernel, joint ranges and a Gaussian of the pose, betas and
+landmark offsets near zero, small accelerations of points and joint angles, and whatever ``pipeline.body.terms`` adds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,9 @@ import numpy as np
 from pipeline.body.anatomy import joint_ranges
 from pipeline.body.kinematics import UNKNOWNS, Kinematics, State
 from pipeline.body.observations import Observations
+from pipeline.body.prior import PosePrior
 from pipeline.body.rotations import logarithm, logarithm_jacobian
+from pipeline.body.terms import Term
 
 RANGE_DEVIATION = np.deg2rad(4.0)
 """How softly a joint's range ends, radians."""
@@ -62,9 +65,12 @@ class NormalEquations:
 class Problem:
     """One person's observations, model and weights: ``cost(state)`` and ``normal_equations(state)``."""
 
-    def __init__(self, kinematics: Kinematics, obs: Observations, weights: Weights) -> None:
-        self.kinematics, self.obs, self.weights = kinematics, obs, weights
-        self.ranges = joint_ranges()
+    def __init__(
+        self, kinematics: Kinematics, obs: Observations, weights: Weights, terms: Sequence[Term] = ()
+    ) -> None:
+        self.kinematics, self.obs, self.weights, self.terms = kinematics, obs, weights, terms
+        self.ranges, self.prior = joint_ranges(), PosePrior.shipped()
+        self._whitening = self.prior.whitening()
         self._joints = np.nan_to_num(obs.joints)
         self._pixels = np.nan_to_num(obs.pixels)
         self._difference = second_differences(obs.times)
@@ -84,7 +90,7 @@ class Problem:
         if self.shape_is_free:
             total += ((state.betas / self.weights.beta) ** 2).sum()
             total += ((state.offsets / self.weights.offset_m) ** 2).sum()
-        return float(total)
+        return float(total) + sum(term.cost(state) for term in self.terms)
 
     def normal_equations(self, state: State) -> NormalEquations:
         points, by_frame, by_track = self.kinematics.linearised(state)
@@ -114,7 +120,10 @@ class Problem:
             prior[:10] = 1 / self.weights.beta**2
             shared = shared + np.diag(prior)
             shared_gradient = shared_gradient + prior * np.concatenate([state.betas, state.offsets])
-        return NormalEquations(tuple(blocks), gradient, mixed, shared, shared_gradient)
+        equations = NormalEquations(tuple(blocks), gradient, mixed, shared, shared_gradient)
+        for term in self.terms:
+            term.add(state, equations)
+        return equations
 
     def information_per_point(self, state: State) -> float:
         """How sharply the observations of the whole track fix a point of the body, were it rigid: mean over points and
@@ -159,20 +168,23 @@ class Problem:
         return information, pull
 
     def _pose_residuals(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gaussian and beyond-range residuals (F, 21, 3) of rotation vectors (F, 21, 3)."""
-        gaussian = (r - self.ranges.mean) / (self.ranges.deviation * self.weights.pose)
+        """Whitened residuals of the prior (F, 63) and beyond-range residuals (F, 21, 3) of rotation vectors."""
+        gaussian = (r.reshape(len(r), 63) - self.prior.mean) @ self._whitening.T
         excess = np.maximum(r - self.ranges.high, 0) + np.minimum(r - self.ranges.low, 0)
-        return gaussian, excess / RANGE_DEVIATION
+        return gaussian / self.weights.pose, excess / RANGE_DEVIATION
 
     def _add_pose(self, state: State, diagonal: np.ndarray, gradient: np.ndarray) -> None:
         r = logarithm(state.rotations[:, 1:])
         gaussian, excess = self._pose_residuals(r)
         slope = logarithm_jacobian(r)
-        w1, w2 = 1 / (self.ranges.deviation * self.weights.pose), 1 / RANGE_DEVIATION
-        weight = np.broadcast_to(w1**2, r.shape) + np.where(excess != 0, w2**2, 0)
-        block = slope.swapaxes(-1, -2) @ (slope * weight[..., None])
-        pull = (slope.swapaxes(-1, -2) @ (w1 * gaussian + w2 * excess)[..., None])[..., 0]
-        _add_to_joint_blocks(diagonal, block, first=1)
+        white = (self._whitening / self.weights.pose).reshape(63, 21, 3)
+        rows = np.einsum("njc,fjca->fnja", white, slope).reshape(len(r), 63, 63)
+        transposed = rows.transpose(0, 2, 1)
+        diagonal[:, 6:, 6:] += transposed @ rows
+        gradient[:, 6:] += (transposed @ gaussian[..., None])[..., 0]
+        weight = np.where(excess != 0, 1 / RANGE_DEVIATION, 0.0)
+        _add_to_joint_blocks(diagonal, slope.swapaxes(-1, -2) @ (slope * (weight**2)[..., None]), first=1)
+        pull = (slope.swapaxes(-1, -2) @ (weight * excess)[..., None])[..., 0]
         gradient[:, 6:] += pull.reshape(len(r), -1)
 
     def _accelerations(self, points: np.ndarray) -> np.ndarray:

@@ -95,25 +95,39 @@ def regressor_for(model: BodyModel, joint_set: JointSet = SKEL19) -> Regressor:
         else:
             parts = MEANS.get(joint, (joint,))
             joint_weights[k, [names.index(p) for p in parts]] = 1.0 / len(parts)
-    on_surface = vertices >= 0
-    skin = _to_body_joints(_numpy(model.weights)[vertices[on_surface]])
-    weights = _to_body_joints(joint_weights)
-    weights[on_surface] = skin
+    bones = np.array([names.index(OFFSET_BONES[j]) for j in joint_set.joints])
+    return _regressor(model, joint_set, vertices, joint_weights, bones)
 
-    template, shapedirs = _numpy(model.template), _numpy(model.shapedirs)[:, :, :10]
+
+def surface_regressor(model: BodyModel, vertices: np.ndarray) -> Regressor:
+    """Points that are vertices (N,) of the skin."""
+    vertices = np.asarray(vertices, np.int64)
+    points = JointSet("skin", tuple(f"vertex{v}" for v in vertices), ())
+    none = np.zeros(len(vertices), np.int64)
+    return _regressor(model, points, vertices, np.zeros((len(vertices), len(SMPLX55))), none)
+
+
+def _regressor(
+    model: BodyModel, joint_set: JointSet, vertices: np.ndarray, joint_weights: np.ndarray, bones: np.ndarray
+) -> Regressor:
+    count = len(vertices)
+    on_surface = vertices >= 0
+    chosen = vertices[on_surface]
+    weights = _to_body_joints(joint_weights)
+    weights[on_surface] = _to_body_joints(_numpy(model.weights[chosen]))
+
+    template, shapedirs = _numpy(model.template[chosen]), _numpy(model.shapedirs[chosen])[:, :, :10]
     rest, rest_shape = _numpy(model.joint_template)[:BODY_JOINTS], _numpy(model.joint_shapedirs)[:BODY_JOINTS, :, :10]
     local, local_shape = np.zeros((count, BODY_JOINTS, 3)), np.zeros((count, BODY_JOINTS, 3, 10))
-    local[on_surface] = template[vertices[on_surface], None] - rest
-    local_shape[on_surface] = shapedirs[vertices[on_surface], None] - rest_shape
+    local[on_surface] = template[:, None] - rest
+    local_shape[on_surface] = shapedirs[:, None] - rest_shape
     pose_shape = np.zeros((count, 3, 9 * (BODY_JOINTS - 1)))
     if model.has_pose_shapes:
-        of_body = model.pose_columns.cpu().numpy() < pose_shape.shape[2]
-        shapes = np.zeros((on_surface.sum(), *pose_shape.shape[1:]))
-        shapes[:, :, model.pose_columns.cpu().numpy()[of_body]] = _numpy(model.posedirs)[vertices[on_surface]][
-            ..., of_body
-        ]
+        columns = model.pose_columns.cpu().numpy()
+        of_body = columns < pose_shape.shape[2]
+        shapes = np.zeros((len(chosen), *pose_shape.shape[1:]))
+        shapes[:, :, columns[of_body]] = _numpy(model.posedirs[chosen])[..., of_body]
         pose_shape[on_surface] = shapes
-    bones = np.array([names.index(OFFSET_BONES[j]) for j in joint_set.joints])
     return Regressor(
         joint_set, weights, local, local_shape, pose_shape, bones, np.zeros((count, 3)), vertices, joint_weights
     )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
+from data.synthetic.body_scenes import SETTINGS, body_scene
 from pipeline.association.tracks import Tracks
 from pipeline.body.regressor import regress, regressor_for
 from pipeline.cameras import Camera, Rig, project, triangulate
-from pipeline.skeletons import SKEL19, SMPLX55
+from pipeline.skeletons import SKEL19
 
 FPS = 30.0
-MOTIONS = ("walking", "crouching", "arms crossed")
+MOTIONS = ("walking", "crouching", "arms_crossed")
 
 
 def rig_around(cameras: int) -> Rig:
@@ -32,39 +32,10 @@ def rig_around(cameras: int) -> Rig:
     return Rig(tuple(found))
 
 
-def motion(name: str, frames: int) -> dict[str, np.ndarray]:
-    """global_orient (F, 3), body_pose (F, 63), transl (F, 3) of a motion, z up."""
-    t = np.arange(frames) / FPS
-    beat = 2 * np.pi * t
-    angles = {joint: np.zeros((frames, 3)) for joint in SMPLX55.joints[1:22]}  # degrees
-    transl = np.stack([0 * t, 0 * t, 0.95 + 0 * t], 1)
-    heading = 0.3 * t
-    for side, sign in (("left", 1.0), ("right", -1.0)):
-        angles[f"{side}_shoulder"][:, 2] = -65 * sign
-        angles[f"{side}_elbow"][:, 1] = -20 * sign
-        if name == "walking":
-            phase = beat + (0 if side == "left" else np.pi)
-            angles[f"{side}_hip"][:, 0] = -8 - 25 * np.sin(phase)
-            angles[f"{side}_knee"][:, 0] = 25 + 25 * np.sin(phase + 1.2)
-            angles[f"{side}_ankle"][:, 0] = 8 * np.sin(phase + 0.4)
-            angles[f"{side}_shoulder"][:, 1] = 25 * np.sin(phase)
-        elif name == "crouching":
-            down = 0.5 - 0.5 * np.cos(2 * np.pi * t / 3)
-            angles[f"{side}_hip"][:, 0], angles[f"{side}_hip"][:, 2] = -95 * down, sign * 12 * down
-            angles[f"{side}_knee"][:, 0], angles[f"{side}_ankle"][:, 0] = 115 * down, -25 * down
-            angles[f"{side}_shoulder"][:, 1] = -sign * 40 * down
-            angles["spine2"][:, 0], transl[:, 2] = 25 * down, 0.95 - 0.42 * down
-        else:
-            fold = np.minimum(1, t)
-            angles[f"{side}_shoulder"][:, 1] = -sign * 55 * fold
-            angles[f"{side}_elbow"][:, 1] = -sign * (20 + 75 * fold)
-            angles[f"{side}_elbow"][:, 0] = 15 * fold
-    if name == "walking":
-        heading = 0.4 + 0.5 * t
-        transl[:, 0], transl[:, 1] = 0.8 * np.sin(0.6 * t), 0.8 * np.cos(0.6 * t)
-    upright = Rotation.from_euler("z", heading[:, None]) * Rotation.from_euler("x", 90, degrees=True)
-    pose = np.deg2rad(np.stack(list(angles.values()), 1))
-    return {"global_orient": upright.as_rotvec(), "body_pose": pose.reshape(frames, 63), "transl": transl}
+def known_body(model, name: str, seed: int, frames: int) -> dict[str, np.ndarray]:
+    """global_orient (F, 3), body_pose (F, 63), transl (F, 3), betas (10,) of a scene's first person, z up."""
+    body = body_scene(model, name, SETTINGS["six_cameras"], seed, frames).people[0]
+    return {f: getattr(body, f) for f in ("global_orient", "body_pose", "transl", "betas")}
 
 
 def seen_person(
@@ -73,7 +44,7 @@ def seen_person(
 ) -> tuple[Rig, Tracks, dict[str, np.ndarray], np.ndarray]:  # fmt: skip
     """Rig, noisy track, true parameters (betas drawn from the shape space) and true joints (F, 19, 3)."""
     rng = np.random.default_rng(seed)
-    truth = motion(name, frames) | {"betas": rng.normal(size=10)}
+    truth = known_body(model, name, seed, frames)
     joints = regress(model, regressor_for(model), truth).astype(np.float64)
     rig = rig_around(cameras)
     pixels = project(rig.projections[None, :, None], joints[:, None])

@@ -43,16 +43,16 @@ def errors_mm(model: BodyModel, body: BodyTrack, truth: dict, joints: np.ndarray
 
 
 def test_a_long_track_in_windows_is_the_same_body(model):
-    rig, track, truth, joints = seen_person(model, "walking", seed=3, frames=150)
+    rig, track, truth, joints = seen_person(model, "walking", seed=3, frames=120)
     whole = fit_track(model, rig, track, OPTIONS)
-    cut = fit_track(model, rig, track, replace(OPTIONS, window_frames=50, overlap_frames=10))
+    cut = fit_track(model, rig, track, replace(OPTIONS, window_frames=40, overlap_frames=10))
     assert cut.valid.all()
     joint, vertex = errors_mm(model, cut, truth, joints)
     assert joint.mean() < 12
     assert vertex < 18
     assert np.linalg.norm(skel19_joints(model, cut) - skel19_joints(model, whole), axis=-1).mean() < 0.006
-    steps = np.linalg.norm(np.diff(skel19_joints(model, cut) - joints, axis=0), axis=-1).max(1)
-    assert steps.max() < 0.02  # no jump where windows meet
+    steps = np.linalg.norm(np.diff(skel19_joints(model, cut) - skel19_joints(model, whole), axis=0), axis=-1)
+    assert steps.max() < 0.01  # no jump where windows meet
 
 
 def test_skeletons_without_keypoints_are_enough(model):
@@ -120,7 +120,7 @@ def test_one_camera_is_not_enough_for_long(model):
 
 
 def test_three_frames_are_fitted(model):
-    rig, track, truth, joints = seen_person(model, "arms crossed", seed=10, frames=3)
+    rig, track, truth, joints = seen_person(model, "arms_crossed", seed=10, frames=3)
     body = fit_track(model, rig, track, OPTIONS)
     assert body.valid.all()
     assert errors_mm(model, body, truth, joints)[0].mean() < 12

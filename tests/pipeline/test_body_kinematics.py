@@ -10,10 +10,11 @@ from nets.body import BodyModel
 from pipeline.body.anatomy import joint_ranges
 from pipeline.body.kinematics import UNKNOWNS, Kinematics, OffsetBasis, State
 from pipeline.body.observations import Observations
-from pipeline.body.problem import Problem, Weights
+from pipeline.body.problem import NormalEquations, Problem, Weights
 from pipeline.body.regressor import regress, regressor_for
 from pipeline.body.rotations import exponential, logarithm, logarithm_jacobian, swing
 from pipeline.body.solver import LARGEST_TURN, newton_step, solve
+from pipeline.body.terms import Floor, Skin
 from pipeline.skeletons import SKEL19, SMPLX55
 from tests.pipeline.small_body import small_body_arrays
 
@@ -124,6 +125,28 @@ def test_gradient_of_the_cost_is_that_of_finite_differences(kinematics, kernel):
         numeric = problem.cost(state.moved(step, shared)) - problem.cost(state.moved(-step, -shared))
         analytic = 4 * ((equations.gradient * step).sum() + equations.shared_gradient @ shared)
         assert numeric == pytest.approx(analytic, rel=2e-3)
+
+
+def test_gradient_of_the_floor_is_that_of_finite_differences(model):
+    plain = Kinematics(model, regressor_for(model))
+    state = random_state(plain, 5)
+    skin = Skin(model, np.arange(8) * 40, plain)
+    points = skin.points(state)
+    times = np.arange(FRAMES) / 30.0
+    planted = np.random.default_rng(1).random((FRAMES, 8)) < 0.7
+    floor = Floor(skin, np.array([0, 0, 1.0]), float(np.median(points[..., 2])), planted, np.full(8, 0.01), times)
+
+    def equations() -> NormalEquations:
+        n, s = UNKNOWNS, plain.shared_count
+        blocks = tuple(np.zeros((FRAMES - b, n, n)) for b in range(3))
+        return NormalEquations(blocks, np.zeros((FRAMES, n)), np.zeros((FRAMES, n, s)), np.zeros((s, s)), np.zeros(s))
+
+    found = equations()
+    floor.add(state, found)
+    rng = np.random.default_rng(2)
+    step, shared = rng.normal(size=(FRAMES, UNKNOWNS)) * 1e-6, rng.normal(size=plain.shared_count) * 1e-6
+    numeric = floor.cost(state.moved(step, shared)) - floor.cost(state.moved(-step, -shared))
+    assert numeric == pytest.approx(4 * ((found.gradient * step).sum() + found.shared_gradient @ shared), rel=1e-2)
 
 
 def test_the_banded_step_is_that_of_the_whole_matrix(kinematics):

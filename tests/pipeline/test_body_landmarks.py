@@ -12,7 +12,7 @@ from pipeline.body.parameters import BodyTrack
 from pipeline.body.regressor import regress, regressor_for, skel19_joints
 from pipeline.cameras import project, triangulate
 from pipeline.skeletons import SKEL19
-from tests.pipeline.body_tracks import FPS, as_track, motion, rig_around
+from tests.pipeline.body_tracks import FPS, as_track, known_body, rig_around
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def model() -> BodyModel:
 
 def blazepose_track(model: BodyModel, frames: int = 40):
     """A walker seen by a detector whose landmarks lie where those of BlazePose do; the true parameters and joints."""
-    truth = motion("walking", frames) | {"betas": np.random.default_rng(0).normal(size=10)}
+    truth = known_body(model, "walking", 0, frames)
     regressor = regressor_for(model)
     landmarks = regress(model, regressor.with_offsets(landmark_offsets("blazepose33")), truth).astype(np.float64)
     rig = rig_around(5)
