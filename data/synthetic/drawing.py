@@ -136,6 +136,10 @@ class Painter:
         self._add_people(camera, moment, linear, labels)
         return self._expose(camera, linear, number), labels
 
+    def empty_picture(self, camera: int, number: int) -> np.ndarray:
+        """RGB (H, W, 3) uint8 of the room without anybody."""
+        return self._expose(camera, self.views[camera].pixels, number)
+
     def _add_people(self, camera: int, moment: Moment, linear: np.ndarray, labels: np.ndarray) -> None:
         lens = self.rig.cameras[camera]
         pixels = _near(lens, moment.vertices[::_EVERY])

@@ -1,0 +1,193 @@
+"""Examples of ``data.parsing_scenes`` on disk, and the batches that the small network is trained on."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from nets.parsing.inputs import CODE
+from pipeline.files import write_atomic
+from pipeline.segmentation.parsing import codes_of
+
+if TYPE_CHECKING:
+    from data.parsing_scenes import Example, SceneMaker
+
+PLANES = 15  # of ``encoded``, and the truth
+FEWEST_PIXELS = 50
+
+
+class Samples:
+    """Crops with their truth, a file a set, read where they are needed.
+
+    ``set_<number>.npy`` holds (15, h, w) bytes a crop, one after another; ``set_<number>.npz`` their offsets and sizes.
+    """
+
+    def __init__(self, folder: Path, sets: Sequence[int]) -> None:
+        self._data, self._places = [], []
+        for k, number in enumerate(sets):
+            with np.load(folder / f"set_{number:03d}.npz", allow_pickle=False) as index:
+                pairs = zip(index["offsets"].tolist(), index["sizes"].tolist(), strict=True)
+                self._places += [(k, offset, *size) for offset, size in pairs]
+            self._data.append(np.load(folder / f"set_{number:03d}.npy", mmap_mode="r", allow_pickle=False))
+        self.sets = np.array([sets[p[0]] for p in self._places], int)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, k: int) -> np.ndarray:
+        """(15, h, w) uint8: 14 channels and the truth."""
+        which, offset, h, w = self._places[k]
+        return self._data[which][offset : offset + PLANES * h * w].reshape(PLANES, h, w)
+
+
+def make_samples(
+    folder: Path, sets: int, moments: int, cameras: int, seed: int, progress: Callable[[float], None] | None = None
+) -> Samples:
+    """The samples of a recipe; what ``folder`` holds of it already is not made again.
+
+    Args:
+        sets: rooms with a cast of their own. moments: instants in each. cameras: views of each instant.
+    """
+    recipe = json.dumps({"moments": moments, "cameras": cameras, "seed": seed})
+    note = folder / "recipe.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not note.exists() or note.read_text() != recipe:
+        for old in folder.glob("set_*.np[yz]"):
+            old.unlink()
+        write_atomic(note, recipe)
+    missing = [n for n in range(sets) if not (folder / f"set_{n:03d}.npz").exists()]
+    if missing:
+        maker = _maker(cameras)
+        for done, number in enumerate(missing, 1):
+            _write_set(folder, number, maker.scenes(seed * 10_000 + number, moments))
+            if progress is not None:
+                progress(1 - (len(missing) - done) / sets)
+    return Samples(folder, range(sets))
+
+
+def _maker(cameras: int) -> SceneMaker:
+    from data.model_files import blazepose_files
+    from data.parsing_scenes import SceneMaker
+    from pipeline.keypoints.blazepose import BlazePose, BlazePoseOptions
+
+    return SceneMaker(BlazePose(*blazepose_files(), BlazePoseOptions(max_people=4)), cameras)
+
+
+def _write_set(folder: Path, number: int, examples: Iterable[Example]) -> None:
+    offsets, sizes, flat, at = [], [], [], 0
+    for example in examples:
+        if example.truth.sum() >= FEWEST_PIXELS:
+            planes = np.concatenate([codes_of(example.evidence), [example.truth.astype(np.uint8)]])
+            flat.append(planes.ravel())
+            offsets.append(at)
+            sizes.append(planes.shape[1:])
+            at += planes.size
+    for name, write in (
+        (f"set_{number:03d}.npy", lambda f: np.save(f, np.concatenate(flat))),
+        (f"set_{number:03d}.npz", lambda f: np.savez(f, offsets=np.array(offsets), sizes=np.array(sizes))),
+    ):
+        buffer = io.BytesIO()
+        write(buffer)
+        write_atomic(folder / name, buffer.getvalue())
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a sample is changed before it is learned from: shares of samples, and ranges.
+
+    Attributes:
+        size: side of the window that is cut out, pixels.
+        zoom: smallest and largest factor on the size of the crop.
+        no_detector, no_scene: share that must do without.
+        wrong_detector: share whose detector took another for the person.
+        colour: standard deviation of gain and tint.
+    """
+
+    size: int = 160
+    zoom: tuple[float, ...] = (0.6, 1.5)
+    no_detector: float = 0.12
+    no_scene: float = 0.15
+    wrong_detector: float = 0.04
+    colour: float = 0.12
+
+
+def batches(
+    samples: Samples, which: np.ndarray, count: int, augmentation: Augmentation, seed: int
+) -> Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """For a step, the batches from it on: (codes (B, 14, s, s) uint8, truth (B, 1, s, s) float32)."""
+
+    def start(step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        while True:
+            g = np.random.default_rng([seed, step])
+            drawn = [augmented(samples[k], augmentation, g) for k in g.choice(which, count)]
+            yield np.stack([d[0] for d in drawn]), np.stack([d[1] for d in drawn])
+            step += 1
+
+    return start
+
+
+def augmented(planes: np.ndarray, how: Augmentation, g: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A window of a sample: codes (14, s, s) uint8 and truth (1, s, s) float32."""
+    size = how.size
+    zoom = float(np.exp(g.uniform(*np.log(how.zoom))))
+    truth, body = planes[14], planes[9] > 128
+    rows, columns = np.nonzero(_rim(truth) if g.random() < 0.6 else (truth > 0) | body)
+    centre = np.array(planes.shape[:0:-1]) / 2 if not len(rows) else _at(rows, columns, g)
+    flip = -1.0 if g.random() < 0.5 else 1.0
+    turn = g.normal(0, 0.06)
+    linear = zoom * np.array([[flip * np.cos(turn), -np.sin(turn)], [flip * np.sin(turn), np.cos(turn)]])
+    shift = size / 2 + g.uniform(-0.3, 0.3, 2) * size
+    matrix = np.column_stack([linear, shift - linear @ centre])
+
+    def warped(values: np.ndarray, beyond) -> np.ndarray:
+        return cv2.warpAffine(
+            np.ascontiguousarray(values), matrix, (size, size), flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT if beyond is not None else cv2.BORDER_REPLICATE, borderValue=beyond or 0,
+        )  # fmt: skip
+
+    out = np.stack([warped(p, None) for p in planes[:14]])
+    out[6] = out[6] > 0
+    target = warped(truth.astype(np.float32), 0.0)
+    _recolour(out, how.colour, g)
+    nothing = np.uint8(128)
+    if g.random() < how.wrong_detector:
+        out[7], out[8] = out[8].copy(), out[7].copy()
+    if g.random() < how.no_detector:
+        out[7] = nothing
+        if g.random() < 0.7:
+            out[8] = nothing
+    if g.random() < how.no_scene:
+        out[6] = 0
+    return out, target[None]
+
+
+def _rim(truth: np.ndarray) -> np.ndarray:
+    return cv2.morphologyEx(np.ascontiguousarray(truth), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+
+
+def _at(rows: np.ndarray, columns: np.ndarray, g: np.random.Generator) -> np.ndarray:
+    k = g.integers(len(rows))
+    return np.array([columns[k], rows[k]], np.float64)
+
+
+def _recolour(planes: np.ndarray, amount: float, g: np.random.Generator) -> None:
+    """Light and colours of image and scene, the same for both but for a little; noise on the image alone."""
+    gain = np.exp(g.normal(0, amount)) * (1 + g.normal(0, amount / 3, 3)) * np.ones(3)
+    order = g.permutation(3) if g.random() < 0.3 else np.arange(3)
+    apart = 1 + g.normal(0, 0.015, 3)
+    image, scene = planes[:3][order].astype(np.float32), planes[3:6][order].astype(np.float32)
+    image = image * (gain * apart)[:, None, None] + g.normal(0, g.uniform(0, 3), image.shape)
+    planes[:3] = np.clip(image, 0, 255)
+    planes[3:6] = np.clip(scene * gain[:, None, None], 0, 255)
+
+
+def signed(planes: np.ndarray, channel: int) -> np.ndarray:
+    """(h, w) float32 -1..1: one of the channels 7 to 13."""
+    return (planes[channel].astype(np.float32) - 128) / CODE
