@@ -195,6 +195,10 @@ class SegmentationConfig(Section):
         "auto", description="auto: the detector's person masks and our parsing network, told apart by the projected "
         "bodies; masks: made elsewhere (masks)."
     )
+    network: str = Field(
+        "open", description="open: our own weights; none: bodies and the detector's masks alone; or the path of a "
+        "checkpoint of Self-Correction Human Parsing, which then takes the place of the detector's masks."
+    )
     masks: str | None = Field(
         None, description="Pattern with {camera} and {frame} of label images (PNG, 0 nobody, else person id + 1), or "
         "with {person} too for one black and white image a person; for method: masks."

@@ -18,6 +18,7 @@ from pipeline.cameras import Rig
 from pipeline.config import Session
 from pipeline.errors import InputError
 from pipeline.rig_checks import Finding, check_images
+from tasks import segmentation
 from tasks.calibration import calibrated_rig, session_rig
 from tasks.graph import Graph
 from tasks.limits import worker_count
@@ -104,6 +105,8 @@ def findings(session: Session) -> list[Finding]:
     found += _models(session)
     found += _surface_network(session, thorough=True)
     found += _run_settings(session)
+    if session.has_images:
+        segmentation.check(session, rig)
     claim_output(session)
     found += _disk(session, rig)
     return found

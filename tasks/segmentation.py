@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
+from data.given_masks import check_given_masks, mask_files, read_masks
+from data.model_files import open_weights
 from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
-from pipeline.cameras import Camera
+from pipeline.cameras import Camera, Rig
 from pipeline.config import Session
+from pipeline.errors import InputError
 from pipeline.keypoints.detections import Detections
 from pipeline.segmentation.masks import STATES, MaskWriter
 from tasks.execution import Context
 from tasks.frames import read_image
+from tasks.graph import Graph
 from tasks.parts import Part
 from tasks.people import bodies_of, camera_detections, detections_stage, tracks_of
 
@@ -22,12 +29,77 @@ BACKGROUND_FRAMES = 960
 
 
 def inputs(session: Session) -> tuple[str, ...]:
-    return ("calibration", "refinement", "timeline", "frames", detections_stage(session), "identities", "bodies")
+    """Given masks need no detections."""
+    first = ("calibration", "refinement", "timeline", "frames", "identities", "bodies")
+    given = session.config.segmentation.method == "masks"
+    return first if given else (*first, detections_stage(session))
+
+
+def input_files(session: Session, part: Part) -> dict[str, Path]:
+    """Weights of the networks; given masks of the chunk's frames, as far as they are there."""
+    config = session.config.segmentation
+    if config.method == "masks":
+        return {str(f.relative_to(f.parents[1])): f for f in _given_files(session, part)}
+    files = {} if config.network == "none" else {"weights": weights_of(session)}
+    if config.network not in ("open", "none"):
+        files["human parsing"] = checkpoint_of(session)
+    return files
+
+
+def weights_of(session: Session) -> Path:
+    """Our small network's weights. Raises InputError if they are not shipped."""
+    found = open_weights("parsing")
+    if found is None:
+        remedy = "Get the clone again, train them (run_pipeline.py train parsing), or set segmentation.network: none"
+        raise InputError("data/weights/parsing.safetensors", "there is no such file", remedy)
+    return found
+
+
+def checkpoint_of(session: Session) -> Path:
+    return session.resolve(session.config.segmentation.network)
+
+
+def _given_pattern(session: Session) -> str:
+    return str(session.path.parent / session.config.segmentation.masks)
+
+
+def _given_files(session: Session, part: Part) -> list[Path]:
+    """All files that the masks of a chunk are read from."""
+    graph = Graph(session)
+    cameras, people = graph.cameras() or (), graph.people() or ()
+    start, stop = part.chunk
+    step = session.config.capture.frames.step
+    frames = range(start, stop, step)
+    pattern = _given_pattern(session)
+    return [f for c in cameras for n in frames for f in mask_files(pattern, c, n, people).values()]
+
+
+def check(session: Session, rig: Rig) -> None:
+    """What can be told before the night: sizes of given masks, that checkpoints fit.
+
+    Raises:
+        InputError: a mask of the wrong size, no masks at all, a checkpoint that cannot be used.
+    """
+    config = session.config.segmentation
+    if config.method == "masks":
+        check_given_masks(_given_pattern(session), rig.cameras)
+    elif config.network not in ("open", "none"):
+        # In a process of its own: this one forks later and must not load torch.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+            pool.submit(_check_checkpoint, checkpoint_of(session)).result()
+
+
+def _check_checkpoint(path: Path) -> None:
+    from nets.checkpoints import CheckpointError
+    from nets.parsing.ce2p import load_published
+
+    try:
+        load_published(path)
+    except CheckpointError as error:
+        raise InputError(error.where, error.problem, error.remedy) from None
 
 
 def compute(context: Context) -> None:
-    from pipeline.raster_open3d import Open3DRaster
-    from pipeline.segmentation.segment import segment_chunk
     from tasks.bodies import load_model
 
     rig, model = context.rig(), load_model(context.session)
@@ -36,17 +108,68 @@ def compute(context: Context) -> None:
     rows = np.flatnonzero((all_frames >= start) & (all_frames < stop))
     tracks, bodies = tracks_of(context), bodies_of(context)
     ids = sorted(tracks)
-    raster = Open3DRaster(threads=1)
     people = [_person(i, tracks[i], bodies.get(i), model, all_frames[rows], len(rig)) for i in ids]
-    backgrounds = _backgrounds(context, rig.cameras, all_frames, rows, tracks, bodies, model)
-    views = [_view(context, c, rows, backgrounds[c.name]) for c in rig.cameras]
     masks = MaskWriter(context.writer, rig, ids, all_frames[rows])
-    faces = model.faces.cpu().numpy()
-    segment_chunk(people, views, faces, all_frames[rows], raster, masks, progress=context.progress)
+    if context.session.config.segmentation.method == "masks":
+        _take_given(context, rig, people, model, all_frames[rows], rows, masks)
+    else:
+        _segment(context, rig, people, model, all_frames, rows, tracks, bodies, masks)
     counts = {name: int((masks.state == k).sum()) for k, name in enumerate(STATES)}
     known = np.isfinite(masks.agreement)
     agreed = f", {np.median(masks.agreement[known]):.3f} IoU with projected bodies" if known.any() else ""
     print(", ".join(f"{n} {name}" for name, n in counts.items() if n) + agreed)
+
+
+def _segment(context: Context, rig: Rig, people, model, all_frames, rows, tracks, bodies, masks: MaskWriter) -> None:
+    from pipeline.raster_open3d import Open3DRaster
+    from pipeline.segmentation.segment import segment_chunk
+
+    backgrounds = _backgrounds(context, rig.cameras, all_frames, rows, tracks, bodies, model)
+    views = [_view(context, c, rows, backgrounds[c.name]) for c in rig.cameras]
+    faces = model.faces.cpu().numpy()
+    raster = Open3DRaster(threads=1)
+    score = scorer(context.session)
+    segment_chunk(people, views, faces, all_frames[rows], raster, masks, score, progress=context.progress)
+
+
+def scorer(session: Session) -> Callable:
+    """What judges the evidence, as the session's configuration has it.
+
+    Raises:
+        CheckpointError: weights that do not fit.
+    """
+    from pipeline.segmentation.contest import plain_score
+    from pipeline.segmentation.parsing import NetworkScore
+
+    network = session.config.segmentation.network
+    if network == "none":
+        return plain_score
+    score = NetworkScore(weights_of(session))
+    if network == "open":
+        return score
+    from pipeline.segmentation.human_parsing import HumanParsing
+
+    parser = HumanParsing(checkpoint_of(session))
+    return lambda evidence: score(parser.improved(evidence))
+
+
+def _take_given(context: Context, rig: Rig, people, model, frames, rows, masks: MaskWriter) -> None:
+    """Given masks as this stage's artifact."""
+    from pipeline.raster_open3d import Open3DRaster
+    from pipeline.segmentation.segment import take_labels
+
+    recorded = Rig.from_arrays(context.input("calibration").arrays())
+    undistorts = context.session.config.capture.undistort
+    pattern, ids = _given_pattern(context.session), [p.person for p in people]
+
+    def labels(camera: Camera, frame: int) -> np.ndarray | None:
+        files = mask_files(pattern, camera.name, frame, ids)
+        lens = recorded[camera.name] if undistorts else camera
+        return read_masks(files, lens, ids) if files else None
+
+    views = [_view(context, c, rows, None) for c in rig.cameras]
+    faces = model.faces.cpu().numpy()
+    take_labels(labels, people, views, faces, frames, Open3DRaster(threads=1), masks, context.progress)
 
 
 def _person(person: int, track: Tracks, body: BodyTrack | None, model, frames: np.ndarray, cameras: int):
@@ -78,7 +201,8 @@ def _view(context: Context, camera: Camera, rows: np.ndarray, background):
     from pipeline.segmentation.segment import ViewInput
 
     images = context.open(Part("frames", camera=camera.name))
-    detections = camera_detections(context, camera.name)
+    given = context.session.config.segmentation.method == "masks"
+    detections = None if given else camera_detections(context, camera.name)
     timeline = context.input("timeline")
     fps, step = timeline.attribute("fps"), context.session.config.capture.frames.step
     late = np.nan_to_num(images["time_error_s"][rows]) * fps / step

@@ -193,6 +193,11 @@ STAGES: dict[str, Stage] = {
             modules=(
                 "tasks/segmentation.py",
                 "pipeline/segmentation/*.py",
+                "nets/parsing/inputs.py",
+                "nets/parsing/small.py",
+                "nets/parsing/ce2p.py",
+                "nets/parsing/labels.py",
+                "data/given_masks.py",
                 "pipeline/raster*.py",
                 "pipeline/export/bodies.py",
             ),

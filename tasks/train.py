@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nets.training import Progress, Training, TrainingOptions
 
 NETS: dict[str, str] = {
+    "parsing": "tasks.train_parsing",
     "deepmulticap": "tasks.train_surface",
     "normals": "tasks.train_normals",
     "mili": "tasks.train_mili",

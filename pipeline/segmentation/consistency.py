@@ -13,8 +13,10 @@ from pipeline.cameras import Camera
 VOXEL_M = 0.04
 HULL_MARGIN_M = 0.30
 """Round the body: nothing beyond is the person's."""
-VIEWS_TO_DISSENT = 2
-"""So many views must rule a place out; masks err one by one."""
+FAR_OFF_M = 0.10
+"""A view that sees a place so far from the person rules it out alone; nearer, two must agree, for masks err by little
+and one by one."""
+VOTES = 2
 FLASH = 0.02
 """Share of a person's pixels up to which a piece that neither neighbour in time knows is dropped."""
 
@@ -39,24 +41,23 @@ class Silhouette:
 def supported(views: Sequence[Silhouette], vertices: np.ndarray) -> list[np.ndarray]:
     """For each view, (H, W) bool: where the person can be, as far as the other views tell.
 
-    A place in space is ruled out if ``VIEWS_TO_DISSENT`` views look at it and see it neither in the person's mask nor
-    hidden; a pixel is kept if a place that is left, near the body (V, 3), projects to it. The body's own silhouette is
-    always kept: there the view itself has decided.
+    A place in space is ruled out if two views look at it and see it neither in the person's mask nor hidden, or one
+    that sees it far off; a pixel is kept if a place that is left, near the body (V, 3), projects to it. The body's own
+    silhouette is always kept: there the view itself has decided.
     """
-    if len(views) <= VIEWS_TO_DISSENT:
-        return [np.ones(v.mask.shape, bool) for v in views]
     points = _places(vertices)
-    dissent = np.zeros(len(points), int)
+    votes = np.zeros(len(points), int)
     pixels = []
     for view in views:
-        rounded, radius = _project(view.camera, points)
+        rounded, radius, far = _project(view.camera, points)
         width, height = view.camera.size
         inside = ((rounded >= 0) & (rounded < (width, height))).all(1)
-        possible = _dilated(view.mask | view.unknown, radius)
         at = np.clip(rounded, 0, (width - 1, height - 1))
-        dissent += inside & ~possible[at[:, 1], at[:, 0]]
+        away = cv2.distanceTransform((~(view.mask | view.unknown)).astype(np.uint8), cv2.DIST_L2, 5)[at[:, 1], at[:, 0]]
+        votes += inside & (away > radius)
+        votes += inside & (away > radius + far)
         pixels.append((at, inside, radius))
-    left = dissent < VIEWS_TO_DISSENT
+    left = votes < VOTES
     out = []
     for view, (at, inside, radius) in zip(views, pixels, strict=True):
         hit = np.zeros(view.mask.shape, bool)
@@ -79,13 +80,14 @@ def _places(vertices: np.ndarray) -> np.ndarray:
     return low + (np.argwhere(close) + 0.5) * VOXEL_M
 
 
-def _project(camera: Camera, points: np.ndarray) -> tuple[np.ndarray, int]:
-    """(N, 2) int pixels, far off for points behind the camera; and how many pixels a voxel's half diagonal covers."""
+def _project(camera: Camera, points: np.ndarray) -> tuple[np.ndarray, int, float]:
+    """(N, 2) int pixels, outside for points behind the camera; how many pixels a voxel's half diagonal covers, and
+    ``FAR_OFF_M``."""
     pixels = camera.project(points)
     z = camera.to_camera(points)[:, 2]
     rounded = np.round(np.nan_to_num(np.clip(pixels, -1e6, 1e6), nan=-1e6)).astype(int)
     near = float(np.median(z[z > 0.1])) if (z > 0.1).any() else 1.0
-    return rounded, int(np.ceil(0.87 * VOXEL_M * camera.K[1, 1] / near))
+    return rounded, int(np.ceil(0.87 * VOXEL_M * camera.K[1, 1] / near)), FAR_OFF_M * camera.K[1, 1] / near
 
 
 def _dilated(mask: np.ndarray, radius: int) -> np.ndarray:

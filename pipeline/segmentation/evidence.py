@@ -207,13 +207,6 @@ def gather(
     """
     own = bodies[person]
     crop = own.crop
-    others_depth = np.full(own.depth.shape, np.inf, np.float32)
-    for k, body in enumerate(bodies):
-        if k != person and body is not None:
-            # A linear mixture with "nothing there" is no depth: take the nearest pixel's.
-            far = np.float32(1e6)
-            depth = crop.moved(np.minimum(body.depth, far), body.crop, cv2.INTER_NEAREST, float(far))
-            others_depth = np.minimum(others_depth, np.where(depth >= far, np.inf, depth))
     other_masks = [m for k, m in enumerate(masks) if k != person and m is not None] + list(strangers)
     others = None
     for mask in other_masks:
@@ -232,9 +225,21 @@ def gather(
         detector=None if masks[person] is None else masks[person].seen_in(crop),
         others=others,
         depth=own.depth,
-        others_depth=others_depth.astype(np.float32),
+        others_depth=others_depth(person, bodies),
         pixels_per_metre=own.pixels_per_metre,
     )
+
+
+def others_depth(person: int, bodies: Sequence[SeenBody | None]) -> np.ndarray:
+    """(h, w) float32 on the grid of a person's crop: depth of the nearest of the others' bodies, +inf for none."""
+    crop, far = bodies[person].crop, np.float32(1e6)
+    out = np.full(bodies[person].depth.shape, np.inf, np.float32)
+    for k, body in enumerate(bodies):
+        if k != person and body is not None:
+            # A linear mixture with "nothing there" is no depth: take the nearest pixel's.
+            depth = crop.moved(np.minimum(body.depth, far), body.crop, cv2.INTER_NEAREST, float(far))
+            out = np.minimum(out, np.where(depth >= far, np.inf, depth))
+    return out.astype(np.float32)
 
 
 def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:

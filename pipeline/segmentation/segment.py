@@ -13,7 +13,7 @@ from pipeline.keypoints.detections import Detections
 from pipeline.raster import Raster
 from pipeline.segmentation.consistency import Silhouette, supported, without_flashes
 from pipeline.segmentation.contest import agreement, enlarged, hidden_part, owners, plain_score, tidied
-from pipeline.segmentation.evidence import Crop, Evidence, PersonMask, SeenBody, gather, see_body
+from pipeline.segmentation.evidence import Crop, Evidence, PersonMask, SeenBody, gather, others_depth, see_body
 from pipeline.segmentation.masks import ABSENT, NO_IMAGE, OUT_OF_VIEW, MaskWriter
 from pipeline.segmentation.owners import owners_of
 
@@ -64,17 +64,13 @@ class SeenFrame:
     """One view of a frame, while it is worked on.
 
     Attributes:
-        image: (H, W, 3) uint8.
         bodies: of everybody by index, None for those out of view.
-        evidence: likewise.
-        scores: likewise, (h, w) float32 in the crop's window of the image.
+        others_depth: likewise, the nearest of the others' bodies on the grid of the body's crop.
         labels: (H, W) uint8, index + 1.
     """
 
-    image: np.ndarray
     bodies: list[SeenBody | None]
-    evidence: list[Evidence | None]
-    scores: list[np.ndarray | None]
+    others_depth: list[np.ndarray | None]
     labels: np.ndarray
 
 
@@ -109,6 +105,38 @@ def segment_chunk(
     writer.close()
 
 
+def take_labels(
+    labels: Callable[[Camera, int], np.ndarray | None],
+    people: Sequence[PersonInput],
+    views: Sequence[ViewInput],
+    faces: np.ndarray,
+    frames: np.ndarray,
+    raster: Raster,
+    writer: MaskWriter,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Write masks made elsewhere, with what of each body they leave hidden. Other arguments as in ``segment_chunk``.
+
+    Args:
+        labels: camera and frame number to (H, W) uint8, k + 1 for the k-th of ``people``; None: no masks there.
+    """
+    for row, number in enumerate(frames):
+        seen = []
+        for view in views:
+            found = labels(view.camera, int(number))
+            bodies = [_body(row, view, p, faces, raster, None) for p in people]
+            seen.append(None if found is None else SeenFrame(bodies, [None] * len(people), found))
+        for c, frame in enumerate(seen):
+            if frame is not None:
+                frame.others_depth = [
+                    None if b is None else others_depth(k, frame.bodies) for k, b in enumerate(frame.bodies)
+                ]
+            _store_view(frame, views[c].camera.name, people, row, int(number), writer)
+        if progress is not None:
+            progress((row + 1) / len(frames))
+    writer.close()
+
+
 def _frames(people, views, faces, count, raster, score) -> Iterator[list[SeenFrame | None]]:
     for row in range(count):
         seen = [_see(row, c, view, people, faces, raster, score) for c, view in enumerate(views)]
@@ -122,18 +150,13 @@ def _see(row, index, view: ViewInput, people, faces, raster, score: Scorer) -> S
         return None
     masks, strangers = _masks(row, index, view, people)
     bodies = [_body(row, view, p, faces, raster, m) for p, m in zip(people, masks, strict=True)]
-    evidence, scores = [], []
+    depths: list[np.ndarray | None] = []
+    scored: list[tuple[Crop, np.ndarray] | None] = []
     for k, body in enumerate(bodies):
         known = None if body is None else gather(k, bodies, masks, strangers, image, view.background)
-        evidence.append(known)
-        scores.append(None if known is None else enlarged(score(known), body.crop, image))
-    labels = _labels(view.camera, bodies, scores)
-    return SeenFrame(image, bodies, evidence, scores, labels)
-
-
-def _labels(camera: Camera, bodies, scores) -> np.ndarray:
-    scored = [None if b is None else (b.crop, s) for b, s in zip(bodies, scores, strict=True)]
-    return owners(camera.size, scored)
+        depths.append(None if known is None else known.others_depth)
+        scored.append(None if known is None else (body.crop, enlarged(score(known), body.crop, image)))
+    return SeenFrame(bodies, depths, owners(view.camera.size, scored))
 
 
 def _masks(row, index, view: ViewInput, people) -> tuple[list[PersonMask | None], list[PersonMask]]:
@@ -208,19 +231,25 @@ def _in_window(values: np.ndarray, crop: Crop) -> np.ndarray:
 def _finish(row, before, seen, after, people, views, frames, writer: MaskWriter) -> None:
     """Settle a frame with its neighbours in time at hand, and store it."""
     for c, view in enumerate(views):
-        frame, number, name = seen[c], int(frames[row]), view.camera.name
-        if frame is not None:
+        if seen[c] is not None:
             near = [side[c].labels for side in (before, after) if side is not None and side[c] is not None]
-            _settle(frame, near)
-        for k, person in enumerate(people):
-            if not person.present[row]:
-                writer.note(name, number, person.person, ABSENT)
-            elif frame is None:
-                writer.note(name, number, person.person, NO_IMAGE)
-            elif frame.bodies[k] is None:
-                writer.note(name, number, person.person, OUT_OF_VIEW)
-            else:
-                _store(frame, k, person, row, name, number, writer)
+            _settle(seen[c], near)
+        _store_view(seen[c], view.camera.name, people, row, int(frames[row]), writer)
+
+
+def _store_view(frame: SeenFrame | None, camera: str, people, row: int, number: int, writer: MaskWriter) -> None:
+    for k, person in enumerate(people):
+        if not person.present[row]:
+            writer.note(camera, number, person.person, ABSENT)
+        elif frame is None:
+            writer.note(camera, number, person.person, NO_IMAGE)
+        elif frame.bodies[k] is not None:
+            _store(frame, k, person, row, camera, number, writer)
+        elif (frame.labels == k + 1).any():
+            mask = frame.labels == k + 1
+            writer.put(camera, number, person.person, mask, np.zeros_like(mask), body=False)
+        else:
+            writer.note(camera, number, person.person, OUT_OF_VIEW)
 
 
 def _settle(frame: SeenFrame, near: list[np.ndarray]) -> None:
@@ -244,7 +273,7 @@ def _store(frame: SeenFrame, k: int, person: PersonInput, row, camera: str, numb
     fitted = bool(np.isfinite(person.vertices[row, 0, 0]))
     agreed = float("nan")
     if fitted:
-        behind = hidden_part(k, body, frame.evidence[k].others_depth, frame.labels)
+        behind = hidden_part(k, body, frame.others_depth[k], frame.labels)
         hidden[y0:y1, x0:x1] = behind
         agreed = agreement(mask[y0:y1, x0:x1], _in_window(np.isfinite(body.depth), body.crop), behind)
     writer.put(camera, number, person.person, mask, hidden, agreement=agreed, body=fitted)
