@@ -6,18 +6,21 @@ now and then. The detector looks at the pictures as it would in a session, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from data.synthetic.acts import CATEGORIES
 from data.synthetic.cameras import Exposure, ring
 from data.synthetic.drawing import Cast, Painter
 from data.synthetic.light import Light
-from data.synthetic.people import People, Posed, Wearer
+from data.synthetic.people import People
+from data.synthetic.props import thing_mesh
 from data.synthetic.scene import Room
+from data.synthetic.scenes import Scene, stage
 from pipeline.cameras import Camera
 from pipeline.images import decode, encode
 from pipeline.keypoints.detector import Detector
@@ -25,10 +28,12 @@ from pipeline.raster_open3d import Open3DRaster
 from pipeline.segmentation.background import people_pixels
 from pipeline.segmentation.evidence import Evidence, PersonMask, gather, see_body
 from pipeline.segmentation.owners import owners_of
-from pipeline.skeletons import BLAZEPOSE33, SKEL19, SMPLX55, map_joints
+from pipeline.skeletons import BLAZEPOSE33, SKEL19, map_joints
 
-CAST = 4
+CAST = 3
 """People of a set; dressing takes longer than a picture."""
+SHARES = {"single": 0.15, "occluded": 0.2, "two_natural": 0.2, "two_close": 0.25, "three": 0.2}
+"""How often each category of scene comes."""
 SIZES = ((640, 480), (720, 540), (480, 640), (800, 600))
 
 
@@ -86,29 +91,33 @@ class SceneMaker:
         rig = ring(self.cameras, g, size=size, half_height=g.uniform(0.95, 1.3), distorted=False)
         exposures, light = [Exposure.sample(g) for _ in rig.cameras], Light.sample(g)
         views = None
-        for _ in range(moments):
-            count = int(g.choice([1, 2, 3], p=[0.25, 0.5, 0.25]))
-            players = [cast[k] for k in g.choice(CAST, count, replace=False)]
-            painter = Painter(rig, exposures, light, Cast.of([p.dressed for p in players]), g)
+        for moment in range(moments):
+            category = list(SHARES)[g.choice(len(SHARES), p=list(SHARES.values()))]
+            players = [cast[k] for k in g.choice(CAST, CATEGORIES[category][0], replace=False)]
+            scene = stage(self.people, category, 1000 * seed + moment, players)
+            painter = Painter(rig, exposures, light, Cast.of([p.dressed for p in players], scene.act.things), g)
             if views is None:
                 with ThreadPoolExecutor(1) as pool:
                     painter.enter(Room.sample(g), pool)
                 views = painter.views
             painter.views = views
-            yield from self._moment(painter, players, g)
+            yield from self._moment(painter, scene, g)
 
-    def _moment(self, painter: Painter, players: Sequence[Wearer], g: np.random.Generator) -> Iterator[Example]:
-        spots = _spots(len(players), g.choice([0.34, 0.55, 0.9]), g)
-        true = [self._placed(p, s, g) for p, s in zip(players, spots, strict=True)]
-        moment = painter.moment([t.layers for t in true])
+    def _moment(self, painter: Painter, scene: Scene, g: np.random.Generator) -> Iterator[Example]:
+        true = scene.posed(self.people)
+        things = [thing_mesh(t)[0] for t in scene.act.things]
+        moment = painter.moment([t.layers for t in true], things)
+        # Far below the floor nobody sees them: what is left is the scene without people.
+        away = painter.moment([[v - [0, 0, 1e4] for v in t.layers] for t in true], things) if things else None
         fitted = [self.error.applied(t.parameters, g) for t in true]
         bodies = [self._vertices(p) for p in fitted]
         joints = [self._joints(p) for p in fitted]
         empty_known = g.choice(["all", "none", "round people"], p=[0.45, 0.25, 0.3])
         for k, camera in enumerate(painter.rig.cameras):
             image, labels = painter.picture(k, moment, int(g.integers(1000)))
-            empty = painter.empty_picture(k, int(g.integers(1000)))
-            image, empty, labels = with_things(image, empty, labels, len(players), g)
+            number = int(g.integers(1000))
+            empty = painter.picture(k, away, number)[0] if away else painter.empty_picture(k, number)
+            image, empty, labels = with_things(image, empty, labels, len(true), g)
             known = _known(empty_known, camera, bodies, labels, g)
             picture = decode(encode(image, "jpeg"))
             background = None if not known.any() else (np.where(known[..., None], empty, 0).astype(np.uint8), known)
@@ -142,14 +151,6 @@ class SceneMaker:
         strangers = [i for i in others if found.box_scores[i] > 0]
         return masks, [PersonMask.decoded(found.masks[i], found.mask_boxes[i]) for i in strangers]
 
-    def _placed(self, wearer: Wearer, spot: np.ndarray, g: np.random.Generator) -> Posed:
-        """Somebody doing something on ``spot`` (2,), arms moved more now and then."""
-        parameters = {k: np.array(v, np.float32) for k, v in self.people.pose(wearer, g).items()}
-        parameters["transl"][:, :2] += spot
-        if g.random() < 0.3:
-            _move_arms(parameters["body_pose"], g)
-        return self.people.posed(wearer, parameters)
-
     def _vertices(self, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
         """(B, 3) float32 of the body alone."""
         import torch
@@ -164,26 +165,11 @@ class SceneMaker:
         return regress(self.model, self.regressor, dict(parameters))[0]
 
 
-def _spots(count: int, apart: float, g: np.random.Generator) -> np.ndarray:
-    """(count, 2) places over the floor, neighbours about ``apart`` metres from each other."""
-    turn = g.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(count) / count
-    radius = 0.0 if count == 1 else apart / (2 * np.sin(np.pi / count))
-    spots = radius * np.stack([np.cos(turn), np.sin(turn)], 1) * g.uniform(0.9, 1.5)
-    return spots + g.normal(0, 0.08, spots.shape) + g.uniform(-0.4, 0.4, 2)
-
-
-def _move_arms(pose: np.ndarray, g: np.random.Generator) -> None:
-    for side in ("left", "right"):
-        for joint, amount in (("shoulder", 0.7), ("elbow", 0.6)):
-            at = 3 * (SMPLX55.index(f"{side}_{joint}") - 1)
-            pose[:, at : at + 3] += g.normal(0, amount, 3) * g.choice([0.3, 1.0])
-
-
 def with_things(
     image: np.ndarray, empty: np.ndarray, labels: np.ndarray, people: int, g: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image, empty scene and labels with up to three things in front of people; some belong to the empty scene too."""
-    if g.random() > 0.4:
+    if g.random() > 0.25:
         return image, empty, labels
     image, empty, labels = image.copy(), empty.copy(), labels.copy()
     for _ in range(g.integers(1, 4)):

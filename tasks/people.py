@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import numpy as np
+
 from pipeline.artifacts import Artifact
 from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
@@ -74,3 +76,25 @@ def masks_of_frame(source: Source, frame: int) -> Masks | None:
         if part.chunk[0] <= frame < part.chunk[1]:
             return Masks(source.open(part))
     return None
+
+
+def surfaces_of(source: Source) -> dict[int, tuple[np.ndarray, Callable[[int], Mesh]]]:
+    """Person id -> frames that have a surface, ascending, and what gives (vertices, faces) of one: fused where there
+    is that."""
+    from pipeline.meshes.sequence import MeshSequence
+
+    found: dict[int, dict[int, MeshSequence]] = {}
+    for stage in ("surface", "fusion"):
+        for part in source.parts(stage):
+            sequence = MeshSequence(source.open(part))
+            good = np.asarray(sequence.frames)[np.asarray(sequence.valid, bool)]
+            found.setdefault(part.person, {}).update({int(n): sequence for n in good})
+
+    def mesh(of: dict[int, MeshSequence]) -> Callable[[int], Mesh]:
+        def at(frame: int) -> Mesh:
+            whole = of[frame].mesh(frame)
+            return whole.vertices, whole.faces
+
+        return at
+
+    return {person: (np.array(sorted(of)), mesh(of)) for person, of in found.items() if of}

@@ -8,6 +8,7 @@ import platform
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from multiprocessing.process import BaseProcess
@@ -26,12 +27,21 @@ from tasks import status
 from tasks.cached import Cached
 from tasks.frames import read_image
 from tasks.parts import Part
-from tasks.people import bodies_of, camera_detections, names_of, posed_bodies, tracks_of
+from tasks.people import (
+    bodies_of,
+    camera_detections,
+    masks_of_frame,
+    names_of,
+    posed_bodies,
+    surfaces_of,
+    tracks_of,
+)
 
 if TYPE_CHECKING:
     from pipeline.quality.figures import Residuals
+    from pipeline.quality.mask_figures import MaskAgreement
     from pipeline.quality.report import Link, Picture
-    from pipeline.quality.summary import Flag, PartRecord, StageFigures, Summary
+    from pipeline.quality.summary import CameraFigures, Flag, PartRecord, StageFigures, Summary
 
 VERSIONS = ("troupe", "numpy", "torch", "luigi", "h5py", "open3d-cpu", "mediapipe", "anny")
 PICTURE_HEIGHT = 480
@@ -120,6 +130,9 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
         stages, people, cameras, frames=len(frames), fps=fps or 1.0, step=step, tracks=merged, drifts=drifts
     )
     flags += _refinement_flags(cached, rig)
+    agreement = _mask_agreement(cached, frames)
+    cameras, mask_flags = _with_masks(cached, rig, cameras, agreement)
+    flags += mask_flags
     state, sentence = verdict(stages, people, flags, len(frames), len(cameras))
     if not cached.session.has_capture and state == "complete":
         told = _stills_counts(cached)
@@ -138,10 +151,36 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
         flags=flags,
         frames=frames,
         fps=fps,
-        quality=quality_tracks(frames, residuals, bodies, side) if len(frames) else (),
+        quality=(*quality_tracks(frames, residuals, bodies, side), *agreement.tracks()) if len(frames) else (),
         versions=_versions(),
     )
     return summary, residuals
+
+
+def _mask_agreement(cached: Cached, frames: np.ndarray) -> MaskAgreement:
+    from pipeline.quality.mask_figures import MaskAgreement
+    from pipeline.segmentation.masks import Masks
+
+    return MaskAgreement((Masks(cached.open(p)) for p in cached.parts("segmentation")), frames)
+
+
+def _with_masks(
+    cached: Cached, rig: Rig | None, cameras: Sequence[CameraFigures], agreement: MaskAgreement
+) -> tuple[tuple[CameraFigures, ...], tuple[Flag, ...]]:
+    """Figures of the cameras with how masks overlap with bodies and surfaces, and flags about it."""
+    from pipeline.quality.mask_figures import surface_agreement, surface_flags
+
+    surfaces = surfaces_of(cached)
+    on_surfaces = {}
+    if rig is not None and agreement.cameras and surfaces:
+        from pipeline.raster_open3d import Open3DRaster
+
+        on_surfaces = surface_agreement(rig, lambda n: masks_of_frame(cached, n), surfaces, Open3DRaster(threads=1))
+    told = tuple(
+        replace(c, mask_body_iou=agreement.of_camera(c.camera), mask_surface_iou=on_surfaces.get(c.camera, (None,))[0])
+        for c in cameras
+    )
+    return told, (*agreement.flags(), *surface_flags(on_surfaces))
 
 
 def _refinement_flags(cached: Cached, rig: Rig | None) -> tuple[Flag, ...]:

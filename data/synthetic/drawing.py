@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -67,6 +68,13 @@ class Cast:
             np.repeat(np.arange(len(meshes)), counts),
             np.stack(pictures),
         )
+
+    @cached_property
+    def things(self) -> list[np.ndarray]:
+        """Which vertices belong to each of the things."""
+        of_things = self.face_person < 0
+        numbers = np.unique(self.face_texture[of_things])
+        return [np.unique(self.faces[of_things & (self.face_texture == k)]) for k in numbers]
 
     @property
     def people(self) -> int:
@@ -142,7 +150,8 @@ class Painter:
 
     def _add_people(self, camera: int, moment: Moment, linear: np.ndarray, labels: np.ndarray) -> None:
         lens = self.rig.cameras[camera]
-        pixels = _near(lens, moment.vertices[::_EVERY])
+        things = [moment.vertices[corners] for corners in self.cast.things]
+        pixels = _near(lens, moment.vertices[::_EVERY], things)
         seen = self._raster.view(moment.scene, lens, tuple(SHARPNESS * s for s in lens.size), pixels=pixels)
         hit = seen.hit
         triangle, weights = seen.triangle[hit], seen.barycentric[hit]
@@ -177,13 +186,18 @@ def _point_faces(cast: Cast) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(len(corners)), at), (int(cast.weld.max()) + 1, len(cast.faces)))
 
 
-def _near(camera: Camera, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns, in the sharper image, of the tiles that points (N, 3) of a mesh project to and next to."""
+def _near(camera: Camera, points: np.ndarray, things: Sequence[np.ndarray] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns, in the sharper image, of the tiles that points (N, 3) of a mesh project to and next to, and of
+    those that ``things``, convex with far fewer points each, cover."""
     width, height = (-(-s // _TILE) for s in camera.size)
     tile = camera.project(points) / _TILE
     tile = tile[(np.isfinite(tile) & (tile >= -1) & (tile <= [width, height])).all(1)].astype(int)
     mask = np.zeros((height, width), np.uint8)
     mask[tuple(np.clip(tile, 0, (width - 1, height - 1)).T[::-1])] = 1
+    for corners in things:
+        outline = camera.project(corners) / _TILE
+        if np.isfinite(outline).all():
+            cv2.fillConvexPoly(mask, cv2.convexHull(outline.astype(np.int32)), 1)
     mask = cv2.dilate(mask, np.ones((3, 3), np.uint8)).repeat(_TILE * SHARPNESS, 0).repeat(_TILE * SHARPNESS, 1)
     return np.nonzero(mask[: camera.size[1] * SHARPNESS, : camera.size[0] * SHARPNESS])
 

@@ -159,6 +159,11 @@ def _people(summary: Summary) -> str:
 
 
 def _cameras(cameras: Sequence[CameraFigures]) -> str:
+    overlaps = [
+        (title, "n", lambda c, name=name: _share(getattr(c, name)))
+        for title, name in (("Masks on bodies", "mask_body_iou"), ("Masks on surfaces", "mask_surface_iou"))
+        if any(getattr(c, name) is not None for c in cameras)
+    ]
     return _table(
         [
             ("Camera", "", lambda c: f"<b>{text(c.camera)}</b>"),
@@ -171,6 +176,7 @@ def _cameras(cameras: Sequence[CameraFigures]) -> str:
             ("Leave-one-out", "n", lambda c: _number(c.leave_one_out_median_px, " px")),
             ("Time offset", "n", lambda c: _offset(c.offset_s)),
             ("Sync", "n", lambda c: _share(c.sync_confidence)),
+            *overlaps,
         ],
         cameras,
     )

@@ -81,6 +81,8 @@ class CameraFigures:
     """One camera. ``assigned_share`` is how many of its detected people were given to somebody in 3D.
 
     ``seen_share`` is in how many person-frames it saw the person. ``frames_missing`` have no image near their time.
+    ``mask_body_iou`` and ``mask_surface_iou`` are medians of how people's masks and projected bodies and surfaces
+    overlap.
     """
 
     camera: str
@@ -94,6 +96,8 @@ class CameraFigures:
     leave_one_out_median_px: float | None
     offset_s: float | None
     sync_confidence: float | None
+    mask_body_iou: float | None = None
+    mask_surface_iou: float | None = None
 
 
 @dataclass(frozen=True)
