@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     run = verb("run", "make everything of one or more sessions that is not made yet", None)
-    run.add_argument("configs", nargs="+", metavar="CONFIG", help="session configuration (YAML)")
+    run.add_argument("configs", nargs="+", metavar="CONFIG", help="session configuration (YAML), or a folder of them")
     run.add_argument("--until", metavar="STAGE", help="stop after this stage; what there is by then is exported")
     run.add_argument("--frames", type=_frame_range, metavar="A:B", help="only chunks that hold these frames")
     run.add_argument("--people", type=_people, metavar="0,1", help="only these people")
@@ -69,6 +69,18 @@ def parser() -> argparse.ArgumentParser:
 
     check = verb("check", "look for everything that would break the night, before it; with an estimate")
     check.add_argument("--verify", action="store_true", help="also rehash every cached artifact")
+
+    worker = verb("worker", "one more machine for sessions that a run somewhere is working on", None)
+    worker.add_argument("configs", nargs="+", metavar="CONFIG", help="as given to that run, or as mounted here")
+    worker.add_argument("--scheduler-url", metavar="URL", required=True, help="the luigid that the run uses")
+    worker.add_argument("--workers", type=_workers, metavar="N", help="processes; default: by cores and memory")
+    worker.add_argument("--wait", type=float, metavar="SECONDS", default=600.0,
+                        help="how long to wait for the scheduler and the run; default: 600")
+
+    scheduler = verb("scheduler", "Luigi's scheduler and its page, on this machine alone unless told otherwise", None)
+    scheduler.add_argument("--address", metavar="A", default="127.0.0.1", help="where to listen; there is no login")
+    scheduler.add_argument("--port", type=int, metavar="P", default=8082)
+    scheduler.add_argument("--state", metavar="DIR", help="private folder; default: ~/.local/state/troupe/scheduler")
 
     status = verb("status", "what is done, running, failed, stale or missing")
     status.add_argument("--json", action="store_true", help="for programs")

@@ -130,12 +130,16 @@ def _check(session: Session) -> None:
 def _refuse_silent(scheduler_url: str) -> None:
     from tasks import engine
 
-    if not scheduler_url.startswith(("http://", "https://")):
-        raise InputError("--scheduler-url", f"{scheduler_url} is no address", "Write http://127.0.0.1:8082")
+    _refuse_address(scheduler_url)
     if not engine.answers(scheduler_url):
         raise InputError(
             "--scheduler-url", f"nothing answers at {scheduler_url}", "Start run_pipeline.py scheduler, or its tunnel"
         )
+
+
+def _refuse_address(scheduler_url: str) -> None:
+    if not scheduler_url.startswith(("http://", "https://")):
+        raise InputError("--scheduler-url", f"{scheduler_url} is no address", "Write http://127.0.0.1:8082")
 
 
 def _has_cache(session: Session) -> bool:
@@ -244,6 +248,21 @@ def clean_(options: Namespace) -> int:
     return clean.command(load_session(options.config), options.stage, options.stale, options.dry_run)
 
 
+def worker_(options: Namespace) -> int:
+    from tasks import worker
+
+    _refuse_address(options.scheduler_url)
+    loaded = load_all(options.configs)
+    code = worker.command(loaded.sessions, options.scheduler_url, options.workers, options.wait)
+    return code or (INCOMPLETE if loaded.refused else OK)
+
+
+def scheduler_(options: Namespace) -> int:
+    from tasks import scheduler
+
+    return scheduler.command(options.address, options.port, Path(options.state) if options.state else None)
+
+
 def demo_(options: Namespace) -> int:
     from tasks import demo
 
@@ -264,6 +283,8 @@ def evaluate_(options: Namespace) -> int:
 
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "run": run,
+    "worker": worker_,
+    "scheduler": scheduler_,
     "check": check_,
     "status": status_,
     "why": why_,

@@ -5,7 +5,6 @@ The parent process never imports torch, Open3D or a detector: every part is made
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import logging
 import os
@@ -31,12 +30,11 @@ import psutil
 from pipeline.artifacts import read_header
 from tasks import execution
 from tasks.parts import Part
+from tasks.processes import die_with_parent
 from tasks.stages import STAGES
 
 if TYPE_CHECKING:
     from tasks.run import SessionRun
-
-_PR_SET_PDEATHSIG = 1
 
 PATIENCE_S = 300.0
 """How long a scheduler on the network may be away before the work goes on without it."""
@@ -73,7 +71,7 @@ class PartTask(luigi.Task):
         return read_header(self.of.graph.path(Part.decode(self.part))) is not None
 
     def run(self) -> None:
-        _die_with_parent()
+        die_with_parent()
         part, run = Part.decode(self.part), self.of
         _tell("started", run, part)
         started = time.monotonic()
@@ -268,6 +266,32 @@ def answers(url: str) -> bool:
     return True
 
 
+def serve(address: str, port: int, folder: Path) -> None:
+    """A central scheduler until it is interrupted; its state outlasts that in ``folder``.
+
+    Workers that say nothing for 20 s are taken for dead, so that others get their parts.
+    """
+    import importlib.util
+
+    import luigi.server
+
+    history = importlib.util.find_spec("sqlalchemy") is not None
+    if history:
+        luigi.configuration.get_config().set("task_history", "db_connection", f"sqlite:///{folder / 'history.db'}")
+    luigi.server.run(
+        api_port=port,
+        address=address,
+        scheduler=luigi.scheduler.Scheduler(
+            state_path=str(folder / "state.pickle"),
+            record_task_history=history,
+            worker_disconnect_delay=20,
+            prune_on_get_work=True,
+            retry_delay=-1,
+            stable_done_cooldown_secs=0,
+        ),
+    )
+
+
 def work(runs: Sequence[SessionRun], workers: int, scheduler_url: str | None = None) -> None:
     """Take every run to its end, with ``workers`` processes over all of them.
 
@@ -284,12 +308,6 @@ def work(runs: Sequence[SessionRun], workers: int, scheduler_url: str | None = N
                 worker.run()
         except luigi.rpc.RPCError as error:
             raise ConnectionError(str(error)) from None
-
-
-def _die_with_parent() -> None:
-    """A killed parent takes its children along: nobody goes on writing for a run that is gone."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 # Progress

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pipeline.config import Session
 from pipeline.errors import InputError
@@ -276,10 +276,9 @@ def session_lock(session: Session) -> Iterator[None]:
         ) from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError:
-            file.seek(0)
-            raise _occupied(session, file.read().strip()) from None
+            raise _occupied(session, _holder(file)) from None
         except OSError:  # storage without locks: the record of a run that is going on has to do
             going_on = RunRecord.read(session)
             if going_on is not None:
@@ -288,6 +287,29 @@ def session_lock(session: Session) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+LETTING_GO_S = 5.0
+"""How long the children of a run that was killed may take to end: they hold its lock with it."""
+
+
+def _lock(file: TextIO) -> None:
+    until = time.monotonic() + LETTING_GO_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            words = _holder(file).split()
+            here = len(words) == 4 and words[3] == socket.gethostname() and words[1].isdigit()
+            if not here or process_born(int(words[1])) or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    return file.read().strip()
 
 
 def _occupied(session: Session, holder: str) -> InputError:

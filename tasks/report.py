@@ -36,6 +36,7 @@ from tasks.people import (
     surfaces_of,
     tracks_of,
 )
+from tasks.processes import die_with_parent
 
 if TYPE_CHECKING:
     from pipeline.quality.figures import Residuals
@@ -89,6 +90,7 @@ def invalid_share(session: Session) -> float:
 
 
 def _write(session: Session, page: Path) -> None:
+    die_with_parent()
     try:
         from pipeline.quality.plots import plots_of
         from pipeline.quality.report import render_report

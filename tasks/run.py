@@ -115,11 +115,11 @@ class SessionRun:
         self.graph = Graph(session)
         self.records = Records(self.graph.cache, self.run)
         self.outcome = Outcome()
-        self.open_parts = 0
         self.ended = False
         self._held, self._record = ExitStack(), None
         self._report, self._reporting, self._notification = report, None, None
-        self._planned, self._changed, self._next, self._beaten = False, True, 0.0, 0.0
+        self._planned, self._changed, self._beaten = False, True, 0.0
+        self._last = self._spent = 0.0
         self._made: Counter[Part] = Counter()
         self._first_seen: dict[tuple[Part, float], float] = {}
         self._refusals = 0
@@ -156,7 +156,9 @@ class SessionRun:
         self._beat()
         if self.ended or self._planned:
             return False
-        return (self._changed and not running) or time.monotonic() >= self._next
+        if running:
+            return time.monotonic() >= self._last + max(LOOK_AGAIN_S, 30 * self._spent)
+        return self._changed or time.monotonic() >= self._last + max(1.0, 10 * self._spent)
 
     def plan_first(self) -> None:
         """Plan before there is an engine; its first ``plan`` gives that."""
@@ -185,10 +187,9 @@ class SessionRun:
         except Exception as error:
             self._log(traceback.format_exc())
             offered = self._give_up(f"{type(error).__name__}: {error}")
-        spent = time.monotonic() - started
         self._changed = False
-        self._next = time.monotonic() + max(LOOK_AGAIN_S if offered else 1.0, 30 * spent)
-        self.open_parts = len(offered)
+        self._last = time.monotonic()
+        self._spent = self._last - started
         return offered
 
     def told(self, part: Part, done: bool) -> None:
@@ -301,9 +302,8 @@ class SessionRun:
             return
         if self._reporting is None and self._notification is None:
             self._sweep()
-            page = self.session.output / "export" / "report.html"
-            news = self.outcome.made or not self.outcome.complete or not page.exists()
-            self._reporting = _Limited(self._report(self.session)) if self._report and news else None
+            if self._report and (self.outcome.made or not self.outcome.complete or not self._report_is_recent()):
+                self._reporting = _Limited(self._report(self.session))
             if self._reporting is None:
                 self._notify()
         elif self._reporting is not None and self._reporting.ended():
@@ -311,6 +311,14 @@ class SessionRun:
             self._notify()
         if self._notification is not None:
             self.ended = self._notification.ended()
+
+    def _report_is_recent(self) -> bool:
+        """A run that was killed at its end made artifacts that the page does not know."""
+        try:
+            made = (self.session.output / "export" / "report.html").stat().st_mtime
+            return all(p.stat().st_mtime <= made for p in self.graph.cache.glob("*/*.h5"))
+        except FileNotFoundError:
+            return False
 
     def _notify(self) -> None:
         self._notification = Notification(self.session)
