@@ -9,6 +9,7 @@ from pipeline.association.graph import associate
 from pipeline.association.options import AssociationOptions
 from pipeline.association.tracks import Tracks
 from pipeline.config import Session
+from pipeline.errors import InputError
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.timing import on_session_clock
 from tasks.execution import Context
@@ -43,9 +44,21 @@ def put_tracks(context: Context, tracks: Tracks, detections: Sequence[Detections
 
 
 def everybodys_detections(context: Context, stage: str) -> list[Detections]:
-    """One a camera, in the rig's order, brought to the session's clock."""
-    fps = context.input("timeline").attribute("fps")
-    return [on_session_clock(camera_detections(context, name, stage), fps) for name in context.rig().names]
+    """One a camera, in the rig's order, brought to the session's clock. Cameras that could not be looked at are blind.
+
+    Raises:
+        InputError: fewer than two cameras could be looked at.
+    """
+    timeline = context.input("timeline")
+    every = {name: camera_detections(context, name, stage) for name in context.rig().names}
+    known = [d for d in every.values() if d is not None]
+    if len(known) < min(2, len(every)):
+        raise InputError(f"stage {stage}", "was made for fewer than two cameras", "See the errors of its parts")
+    blind = [name for name, d in every.items() if d is None]
+    if blind:
+        print(f"warning: nothing is known of {', '.join(blind)}: stage {stage} failed there")
+    found = [known[0].of_nobody(timeline["frames"]) if d is None else d for d in every.values()]
+    return [on_session_clock(d, timeline.attribute("fps")) for d in found]
 
 
 def compute(context: Context) -> None:

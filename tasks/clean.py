@@ -24,6 +24,8 @@ def command(session: Session, stage: str | None, stale: bool, dry_run: bool) -> 
             print(("would remove " if dry_run else "removed ") + str(path.relative_to(session.output)))
             if not dry_run:
                 path.unlink()
+                tombstone = graph.cache / ".state" / path.parent.name / f"{path.stem}.released"
+                tombstone.unlink(missing_ok=True)
     print(f"{len(found)} files, {size / 1e6:.1f} MB")
     return 0
 

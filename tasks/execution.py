@@ -55,7 +55,7 @@ class Context:
     def parts(self, stage: str) -> list[Part]:
         """Parts of an input stage that this part reads and that are there, in order."""
         found = [p for p in self.graph.input_parts(self.part, self._look) or [] if p.stage == stage]
-        if STAGES[self.part.stage].tolerant:
+        if any(STAGES[self.part.stage].does_without(p) for p in found):
             found = [p for p in found if self.graph.current(p, self._look) is not None]
         return found
 
@@ -96,13 +96,14 @@ def make(session: Session, part: Part, run: str = "", told: Callable[[float], No
     before = records.before(part)
     try:
         look = Look()
-        if graph.current(part, look) is not None:
+        if graph.current(part, look) is not None and graph.present(part):
             records.clear(part)
             return
         with records.running(part, before) as heartbeat, _logged(log):
             check_room(session)
             _compute(graph, part, look, _both(heartbeat.progress, told), before.memory_failures if before else 0)
-        graph.rerun_marker(part).unlink(missing_ok=True)
+        for mark in (graph.rerun_marker(part), graph.tombstone(part)):
+            mark.unlink(missing_ok=True)
         records.clear(part)
     except BaseException as error:
         failure = _judge(graph, error)

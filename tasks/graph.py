@@ -182,7 +182,7 @@ class Graph:
         """
         scope = STAGES[name].scope
         place = (part.camera, part.person, part.chunk)
-        spread = (scope in (CAMERA, CHUNK), scope in (PERSON, PERSON_CHUNK), scope in (CHUNK, SPAN, PERSON_CHUNK))
+        spread = (scope in dimension for dimension in _DIMENSIONS)
         if any(mine is None and theirs for mine, theirs in zip(place, spread, strict=True)):
             return [p for p in parts if _meets(part, p)]
         if name not in look._places:
@@ -208,7 +208,7 @@ class Graph:
             header = self.current(source, look)
             if header is not None:
                 contents[str(source)] = header.content
-            elif not stage.tolerant:
+            elif not stage.does_without(source):
                 return None
         module, session = stage.module, self.session
         parameters = settings_of(session, stage.settings)
@@ -286,6 +286,10 @@ class Graph:
             if not path.is_file() or path.stat().st_size != size:
                 return False
         return True
+
+
+_DIMENSIONS = ((CAMERA, CHUNK), (PERSON, PERSON_CHUNK), (CHUNK, SPAN, PERSON_CHUNK, BATCH))
+"""Scopes whose parts are told apart by camera, by person, by chunk."""
 
 
 def _rig_names(path: Path) -> tuple[str, ...]:

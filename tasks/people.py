@@ -14,6 +14,7 @@ from pipeline.config import Session
 from pipeline.keypoints.detections import Detections, concatenate
 from pipeline.quality.drawing import Mesh
 from pipeline.segmentation.masks import Masks
+from tasks.graph import Graph
 from tasks.parts import Part
 
 
@@ -21,6 +22,7 @@ class Source(Protocol):
     """Where artifacts come from: a stage's context, or everything that is cached."""
 
     session: Session
+    graph: Graph
 
     def parts(self, stage: str) -> list[Part]:
         """Parts of a stage whose artifacts may be read."""
@@ -35,13 +37,26 @@ def detections_stage(session: Session) -> str:
 
 
 def camera_detections(source: Source, camera: str, stage: str | None = None) -> Detections | None:
-    """A camera's detections over all chunks that there are, of ``stage`` or of the last look at the images."""
-    found = []
-    for part in source.parts(stage or detections_stage(source.session)):
-        if part.camera == camera:
-            artifact = source.open(part)
-            found.append(Detections.from_arrays(artifact.arrays(), artifact.attribute("joint_set")))
-    return concatenate(found) if found else None
+    """A camera's detections over the session, of ``stage`` or of the last look at the images.
+
+    Nobody is in the frames of chunks that could not be made. None if there is no chunk at all.
+    """
+    stage = stage or detections_stage(source.session)
+    parts = source.parts(stage)
+    own = [p for p in parts if p.camera == camera]
+    if not own:
+        return None
+    found = {p.chunk: _detections(source.open(p)) for p in own}
+    frames = source.open(Part("timeline"))["frames"]
+    some = next(iter(found.values()))
+    for chunk in source.graph.chunks() or []:
+        if chunk not in found:
+            found[chunk] = some.of_nobody(frames[(frames >= chunk[0]) & (frames < chunk[1])])
+    return concatenate([found[chunk] for chunk in sorted(found)])
+
+
+def _detections(artifact: Artifact) -> Detections:
+    return Detections.from_arrays(artifact.arrays(), artifact.attribute("joint_set"))
 
 
 def tracks_of(source: Source) -> dict[int, Tracks]:

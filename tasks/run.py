@@ -82,12 +82,14 @@ class Request:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        return {"until": self.until, "selection": asdict(self.selection), "again": self.again}
+        only = None if self.only is None else sorted(self.only)
+        return {"until": self.until, "selection": asdict(self.selection), "again": self.again, "only": only}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Request:
         given = {k: None if v is None else tuple(v) for k, v in data["selection"].items()}
-        return cls(data["until"], Selection(**given), data["again"])
+        only = None if data["only"] is None else frozenset(data["only"])
+        return cls(data["until"], Selection(**given), data["again"], only=only)
 
 
 class SessionRun:
@@ -120,7 +122,7 @@ class SessionRun:
         self._report, self._reporting, self._notification = report, None, None
         self._planned, self._changed, self._beaten = False, True, 0.0
         self._last = self._spent = 0.0
-        self._made: Counter[Part] = Counter()
+        self._tried: Counter[Part] = Counter()
         self._first_seen: dict[tuple[Part, float], float] = {}
         self._refusals = 0
         self._first: dict[Part, list[Part]] | None = None
@@ -196,18 +198,24 @@ class SessionRun:
         """A part was made or failed."""
         self._changed = True
         self.outcome.made += done
-        self._made[part] += done
+        self._tried[part] += 1
 
     def _plan(self) -> dict[Part, list[Part]]:
         graph, look = self.graph, Look()
         missing = [p for p in self.request.parts(graph, look) if graph.current(p, look) is None]
-        needed = self._needed(missing, look)
+        needed, held = self._needed(missing, look)
         failed, hopeless, later, elsewhere = self._states(needed)
-        blocked = _blocked(needed, hopeless)
-        ready = [p for p in needed if p not in hopeless | blocked | later | elsewhere]
+        cannot = hopeless | _blocked(needed, hopeless)
+        ready = [p for p in needed if p not in cannot | later | elsewhere | held]
         firm = [p for p in ready if not STAGES[p.stage].tolerant]
         waits = any(not STAGES[p.stage].tolerant for p in later | elsewhere)
         chosen = firm if firm or waits else [p for p in ready if self._has_input(p, look)]
+        if chosen and not firm and not waits:
+            again, held = self._needed(self._released(chosen, cannot, look), look)
+            _, hopeless, delayed, made_elsewhere = self._states(again)
+            needed |= again
+            later, elsewhere = later | delayed, elsewhere | made_elsewhere
+            chosen = [p for p in again if p not in hopeless | delayed | made_elsewhere | held] or chosen
         if not chosen and not later and not elsewhere:
             self.outcome.failed = failed
             self.outcome.waiting = [p for p in missing if p not in failed and not self._idle(p, look)]
@@ -216,14 +224,16 @@ class SessionRun:
         if self.leads:
             disk.release(graph, look)
         graph.digests.save()
-        return {p: [s for s in needed[p] if s in needed] for p in chosen}
+        return {p: [s for s in needed.get(p, ()) if s not in cannot] for p in chosen}
 
-    def _needed(self, missing: Iterable[Part], look: Look) -> dict[Part, list[Part]]:
+    def _needed(self, missing: Iterable[Part], look: Look) -> tuple[dict[Part, list[Part]], set[Part]]:
         """What has to be made, each part with the inputs it waits for; parts whose inputs cannot be told are left out.
 
-        Beside the parts asked for, whatever they read that is not there: not asked for, or released for room.
+        Beside the parts asked for, whatever they read that is not there. What was released for room is made again
+        once the other inputs are there: until then the part is held (second value), for it may turn out current.
         """
         needed: dict[Part, list[Part]] = {}
+        held: set[Part] = set()
         open_ = deque(missing)
         while open_:
             part = open_.popleft()
@@ -232,16 +242,25 @@ class SessionRun:
             sources = self.graph.input_parts(part, look)
             if sources is None:
                 continue
-            tolerant = STAGES[part.stage].tolerant
-            absent = [
-                s
-                for s in sources
-                if (not tolerant and self.graph.current(s, look) is None)
-                or (self.graph.current(s, look) is not None and not self.graph.present(s))
-            ]
+            absent = [s for s in sources if self.graph.current(s, look) is None]
+            if STAGES[part.stage].tolerant:
+                absent = []
+            elif not absent:
+                absent = self._gone(sources, look)
+            elif self._gone(sources, look):
+                held.add(part)
             needed[part] = absent
             open_ += absent
-        return needed
+        return needed, held
+
+    def _gone(self, sources: Iterable[Part], look: Look) -> list[Part]:
+        """Those that are current and were released."""
+        return [s for s in sources if self.graph.current(s, look) is not None and not self.graph.present(s)]
+
+    def _released(self, tolerant: Iterable[Part], cannot: set[Part], look: Look) -> list[Part]:
+        """What parts that are made from what there is would read, had it not been released."""
+        sources = (s for p in tolerant for s in self.graph.input_parts(p, look) or [])
+        return [s for s in dict.fromkeys(self._gone(sources, look)) if s not in cannot]
 
     def _states(self, needed: Iterable[Part]) -> tuple[dict[Part, Record], set[Part], set[Part], set[Part]]:
         """Parts that failed in this run, those of them not to be tried again, those to be tried later, and those that
@@ -252,7 +271,7 @@ class SessionRun:
             if record is not None and record.state == "running":
                 elsewhere.add(part)
             elif record is None or record.run != self.run:
-                if self._made[part] >= TRIES:  # made, and still not current: what it reads keeps changing
+                if self._tried[part] >= TRIES:  # made, and still not current: what it reads keeps changing
                     hopeless.add(part)
             else:
                 failed[part] = record
@@ -351,11 +370,11 @@ def work(runs: list[SessionRun], workers: int, scheduler_url: str | None = None)
 
 
 def _blocked(needed: dict[Part, list[Part]], hopeless: set[Part]) -> set[Part]:
-    """Parts below one that cannot be made. Tolerant parts are made from what there is."""
+    """Parts below one that cannot be made, unless they do without it."""
     below: dict[Part, list[Part]] = {}
     for part, sources in needed.items():
-        if not STAGES[part.stage].tolerant:
-            for source in sources:
+        for source in sources:
+            if not STAGES[part.stage].does_without(source):
                 below.setdefault(source, []).append(part)
     blocked: set[Part] = set()
     open_ = list(hopeless)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from pipeline.errors import InputError
+from tasks.parts import Part
 
 SESSION, CAMERA, CHUNK, PERSON = "session", "camera", "chunk", "person"
 SPAN, PERSON_CHUNK, BATCH = "span", "person_chunk", "batch"
@@ -36,6 +37,7 @@ class Stage:
         schema: of its artifacts.
         purpose: one line for people.
         tolerant: made from whatever of its inputs there is, once the rest has been tried.
+        lenient: made without the chunks and people whose parts failed; made again once these are there.
         modules: files whose code decides its result; guarded by tests/revisions.lock.
     """
 
@@ -47,7 +49,12 @@ class Stage:
     schema: str
     purpose: str
     tolerant: bool = False
+    lenient: bool = False
     modules: tuple[str, ...] = ()
+
+    def does_without(self, source: Part) -> bool:
+        """Whether a part of it is made although this input cannot be."""
+        return self.tolerant or (self.lenient and (source.person is not None or source.chunk is not None))
 
     @property
     def module(self) -> ModuleType:
@@ -112,6 +119,7 @@ STAGES: dict[str, Stage] = {
             ("association",),
             "tracks",
             "a first association, which tells every camera whom it missed",
+            lenient=True,
             modules=(
                 "tasks/draft.py",
                 "tasks/association.py",
@@ -128,6 +136,7 @@ STAGES: dict[str, Stage] = {
             ("calibration.refine",),
             "rig",
             "the cameras, bundle-adjusted from the people where that helps",
+            lenient=True,
             modules=("tasks/refinement.py", "pipeline/association/refine.py", "pipeline/association/evidence.py"),
         ),
         Stage(
@@ -148,6 +157,7 @@ STAGES: dict[str, Stage] = {
             ("association",),
             "tracks",
             "the same person found again over views and time, in 3D",
+            lenient=True,
             modules=(
                 "tasks/association.py",
                 "pipeline/association/*.py",
@@ -190,6 +200,7 @@ STAGES: dict[str, Stage] = {
             ("segmentation.method",),
             "masks",
             "each person's own pixels in every view",
+            lenient=True,
             modules=(
                 "tasks/segmentation.py",
                 "pipeline/segmentation/*.py",

@@ -54,6 +54,26 @@ class Detections:
         """Rows of the instances in ``frames[frame_index]``."""
         return slice(int(self.offsets[frame_index]), int(self.offsets[frame_index + 1]))
 
+    def of_nobody(self, frames: np.ndarray) -> Detections:
+        """The same kind of detections for other frames, in which nobody was found."""
+        count, like = len(frames), self.candidates
+        candidates = like and Candidates(
+            like.points[:0],
+            np.zeros(count * len(self.joints) + 1, np.int64),
+            like.affinities[:0],
+            np.zeros(count * len(self.joints.limbs) + 1, np.int64),
+        )
+        nothing = {f: getattr(self, f)[:0] for f in ("keypoints", "scores", "boxes", "box_scores", "tracks")}
+        return Detections(
+            self.joint_set,
+            np.asarray(frames, np.int64),
+            np.zeros(count + 1, np.int64),
+            **nothing,
+            mask_boxes=self.mask_boxes[:0],
+            time_error_s=None if self.time_error_s is None else np.zeros(count, np.float32),
+            candidates=candidates,
+        )
+
     def since(self, first: int) -> Detections:
         """Without the frames numbered below ``first``; for detectors that give no candidates."""
         if self.candidates is not None:
