@@ -205,7 +205,8 @@ def test_the_schedulers_folder_has_to_be_private(tmp_path):
     mask = os.umask(0o022)
     try:
         assert _private_folder(tmp_path / "state").stat().st_mode & 0o777 == 0o700
-        (tmp_path / "open").mkdir(mode=0o755)
+        (tmp_path / "open").mkdir()
+        (tmp_path / "open").chmod(0o755)
         with pytest.raises(InputError, match="open to others"):
             _private_folder(tmp_path / "open")
         (tmp_path / "state" / "state.pickle").symlink_to("/etc/passwd")
