@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from data.scene_files import StoredScenes
 from data.surface_scenes import CATEGORIES, SceneBody, SceneSource, SurfaceScene, Triangles
 from pipeline.config import Number, Section
 from pipeline.errors import InputError
@@ -76,6 +77,7 @@ class Table1Benchmark(Section):
     samples: int = Field(100_000, ge=1000, le=10_000_000, description="Points drawn from each surface.")
     resolution: int = Field(256, ge=32, le=1024, description="Voxels along a person's box, for the networks.")
     hull_voxel_m: Number = Field(0.01, ge=0.002, le=0.1, description="Grid of the visual hull, metres.")
+    keep_scenes: bool = Field(True, description="Keep scenes below OUTPUT/scenes, some 20 MB a person.")
     keep_meshes: bool = Field(False, description="Write every mesh below OUTPUT/meshes, laid out as --external reads.")
     pictures: bool = Field(True, description="A picture a category: what was seen, every method, the truth.")
     seed: int = Field(0, ge=0, description="Of points and errors.")
@@ -94,7 +96,9 @@ class _Case:
 def run(config: Table1Benchmark, request: Request) -> list[Row]:
     """One row a method, category and setting: means over people, then over scenes."""
     output = request.resolve(config.output)
-    source = open_source(config.dataset, request.resolve)
+    source: SceneSource = open_source(config.dataset, request.resolve)
+    if config.keep_scenes:
+        source = StoredScenes(source, output / "scenes")
     chosen = {category: _chosen(source, category, config.scenes) for category in config.categories}
     if not any(chosen.values()):
         raise InputError(f"{request.path}: categories", "there is no scene", "Choose other categories")

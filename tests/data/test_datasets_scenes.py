@@ -8,6 +8,7 @@ import pytest
 
 from data.datasets.multihuman import MultiHuman
 from data.datasets.zju_mocap import ZjuMocap
+from data.scene_files import StoredScenes
 from data.synthetic.walkers import ring_rig
 from pipeline.errors import InputError
 from pipeline.meshes.obj import obj_text
@@ -96,6 +97,7 @@ def test_multihuman_bad_input(multihuman, tmp_path):
 @pytest.fixture
 def zju(tmp_path):
     """A sphere in a ring of five cameras, two frames."""
+    tmp_path = tmp_path / "zju"
     sequence = tmp_path / "CoreView_377"
     vertices, faces = sphere()
     rig = ring_rig(5, size=(160, 120), focal=140.0)
@@ -150,3 +152,27 @@ def test_zju_mocap_bad_input(zju):
         ZjuMocap(zju).load("CoreView_377_000000", 3)
     with pytest.raises(InputError, match="no sequence of ZJU"):
         ZjuMocap(sequence)
+
+
+@pytest.mark.parametrize("name", ["occluded_7", "CoreView_377_000000"])
+def test_scenes_are_kept_in_files(name, multihuman, zju, tmp_path, monkeypatch):
+    source = MultiHuman(multihuman) if name[0] == "o" else ZjuMocap(zju, step=1)
+    stored = StoredScenes(source, tmp_path / "kept")
+    made = stored.load(name, 3)
+    (path,) = (tmp_path / "kept").iterdir()
+    monkeypatch.setattr(source, "load", None)
+    again = stored.load(name, 3)
+    assert (again.name, again.category, len(again.rig)) == (made.name, made.category, 3)
+    np.testing.assert_array_equal(again.images[2], made.images[2])
+    np.testing.assert_array_equal(again.labels[1], made.labels[1])
+    np.testing.assert_allclose(again.rig.projections, made.rig.projections)
+    np.testing.assert_allclose(again.others[0], made.others[0], atol=1e-6)
+    for a, b in zip(again.people, made.people, strict=True):
+        assert (a.surface is None, a.body is None, a.height_m) == (b.surface is None, b.body is None, b.height_m)
+    assert len(again.witnesses) == len(made.witnesses)
+    for a, b in zip(again.witnesses, made.witnesses, strict=True):
+        np.testing.assert_array_equal(a.labels, b.labels)
+        np.testing.assert_allclose(a.camera.P, b.camera.P)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(TypeError):  # damaged: made again, which is not possible here
+        stored.load(name, 3)

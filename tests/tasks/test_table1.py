@@ -18,6 +18,7 @@ output: out
 categories: [single, two_close]
 methods: [body, visual_hull]
 samples: 3000
+keep_scenes: false
 hull_voxel_m: 0.04
 settings: [{views: 8}]
 scenes: 1
