@@ -24,6 +24,7 @@ from tasks.benchmarks.tables import json_text, text_table
 BENCHMARKS: dict[str, str] = {
     "association": "tasks.benchmarks.association",
     "body": "tasks.benchmarks.body",
+    "stills": "tasks.benchmarks.stills",
     "table1": "tasks.benchmarks.table1",
 }
 """Names of benchmarks and the modules that run them."""

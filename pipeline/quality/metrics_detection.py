@@ -19,7 +19,8 @@ class ImageBoxes:
         truth: (T, 4).
         found: (P, 4).
         scores: (P,).
-        ignored: (T,) bool, people who count neither as found nor as missed (crowds); None: nobody.
+        ignored: (T,) bool, people who count neither as found nor as missed (crowds); None: nobody. Any number of found
+            boxes may lie in one.
     """
 
     truth: np.ndarray
@@ -52,7 +53,7 @@ def average_precision(
             ignored = ignored | np.asarray(image.ignored, bool)
         people += int((~ignored).sum())
         order = np.argsort(-np.asarray(image.scores), kind="stable")
-        verdicts = _verdicts(box_ious(np.asarray(image.found)[order], image.truth), ignored, iou)
+        verdicts = _verdicts(_overlaps(image, order), ignored, iou)
         alien = _outside(np.asarray(image.found).reshape(-1, 4)[order], height_px)
         counts = (verdicts != _IGNORED) & ~((verdicts == _WRONG) & alien)
         scores.append(np.asarray(image.scores, np.float64)[order][counts])
@@ -79,7 +80,7 @@ def false_people(images: Sequence[ImageBoxes], iou: float = 0.5, least_score: fl
         good = np.asarray(image.scores) >= least_score
         order = np.argsort(-np.asarray(image.scores)[good], kind="stable")
         ignored = np.zeros(len(image.truth), bool) if image.ignored is None else np.asarray(image.ignored, bool)
-        overlap = box_ious(np.asarray(image.found).reshape(-1, 4)[good][order], image.truth)
+        overlap = _overlaps(image, np.flatnonzero(good)[order])
         wrong += int((_verdicts(overlap, ignored, iou) == _WRONG).sum())
     return wrong / max(len(images), 1)
 
@@ -91,6 +92,20 @@ def _outside(boxes: np.ndarray, height_px: tuple[float, float]) -> np.ndarray:
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     height = boxes[:, 3] - boxes[:, 1]
     return (height < height_px[0]) | (height >= height_px[1])
+
+
+def _overlaps(image: ImageBoxes, rows: np.ndarray) -> np.ndarray:
+    """(P, T) IoU of found boxes in the order of ``rows``; with a crowd, how much of the found box lies in it."""
+    found, truth = (np.asarray(b, np.float64).reshape(-1, 4) for b in (image.found, image.truth))
+    found = found[rows]
+    overlap = box_ious(found, truth)
+    if image.ignored is not None and np.any(image.ignored):
+        crowds = truth[np.asarray(image.ignored, bool)]
+        low = np.maximum(found[:, None, :2], crowds[None, :, :2])
+        high = np.minimum(found[:, None, 2:], crowds[None, :, 2:])
+        area = np.prod(np.maximum(found[:, 2:] - found[:, :2], 1e-9), -1)
+        overlap[:, np.asarray(image.ignored, bool)] = np.prod(np.maximum(high - low, 0), -1) / area[:, None]
+    return overlap
 
 
 def _verdicts(overlap: np.ndarray, ignored: np.ndarray, iou: float) -> np.ndarray:

@@ -105,6 +105,9 @@ def test_average_precision_by_size_ignores_the_others():
     assert average_precision([image], height_px=(50, np.inf)) == 1
     crowd = ImageBoxes(truth, image.found, image.scores, np.array([True, False]))
     assert average_precision([crowd]) == 1
+    within = ImageBoxes(boxes([0, 0, 500, 500], [600, 0, 640, 90]), boxes([600, 0, 640, 90], [10, 10, 30, 60]),
+                        np.array([0.8, 0.9]), np.array([True, False]))  # fmt: skip
+    assert average_precision([within]) == 1 and false_people([within]) == 0
     assert box_ious(boxes([0, 0, 2, 2]), boxes([1, 1, 3, 3]))[0, 0] == pytest.approx(1 / 7)
 
 
