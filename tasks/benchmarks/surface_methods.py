@@ -50,7 +50,14 @@ class Method:
 METHODS: dict[str, str] = {
     "body": "tasks.benchmarks.surface_methods:body",
     "visual_hull": "tasks.benchmarks.surface_methods:hull",
-}
+    **{
+        name: f"tasks.benchmarks.network_methods:{name}"
+        for name in (
+            "ours", "ours_grey_images", "no_image_head", "ours_without_attention", "ours_without_normal_maps",
+            "pifu_mean", "pifu_attention", "pifuhd_mean", "pifuhd_attention", "pamir_mean", "deepvisualhull",
+        )
+    },
+}  # fmt: skip
 
 MARGIN_M = 0.35
 """How far clothes and hair may stand off the body."""
