@@ -1,0 +1,84 @@
+"""``train deepmulticap`` from nothing to weights that the pipeline loads, in two slices, the smallest of everything."""
+
+import json
+
+import pytest
+
+import run_pipeline
+from nets.checkpoints import read_state
+from pipeline.surface.networks import load_networks
+from tasks.train import read_config
+from tasks.train_surface import read_recipe
+
+CONFIG = """\
+output: {folder}/run
+weights: {folder}/weights/surface.safetensors
+network: ours_small
+data: {{folder: {folder}/people, train: 2, validation: 1, images: 2}}
+people: {{poses: 2, views: 3, size: 64, points: 1500, on_surface: 400, step: 0.015, texture: 64, fineness: 1}}
+batch: {{people: 2, points: 200, pairs: 40, views: [2, 3]}}
+flaws: {{hidden: 0.5, mask_edge: 1.0, camera_shift: 0.004, camera_turn: 0.0008, colour: 0.1}}
+normals: {{steps: 3, validate_every: 3, precision: float32}}
+coarse: {{steps: 3, validate_every: 3, precision: float32, monitor: distance_cm}}
+fine: {{steps: 3, validate_every: 3, precision: float32, monitor: distance_cm}}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    path = folder / "small.yaml"
+    path.write_text(CONFIG.format(folder=folder))
+    codes = [run_pipeline.main(["train", "deepmulticap", str(path), *more]) for more in (["--stop-after", "0"], [])]
+    return folder, path, codes
+
+
+def test_it_goes_on_after_a_slice_and_ends_with_weights_and_a_card(trained):
+    folder, path, codes = trained
+    assert codes == [1, 0]
+    networks = load_networks(folder / "weights/surface.safetensors")
+    assert networks.preset.name == "ours_small" and networks.preset.image_size == 64
+    assert networks.normals is not None
+    card = networks.card
+    assert json.loads((folder / "weights/surface.json").read_text()) == card
+    assert list(card["phases"]) == ["normals", "coarse", "fine"]
+    assert card["phases"]["fine"]["figures"]["distance_cm"] > 0
+    assert card["data"]["train"] == 2 and card["data"]["making"]["size"] == 64
+    assert str(path) in card["made_by"] and "torch" in card["hardware"]
+    assert card["parameters"] > 1e5
+
+
+def test_the_normal_network_can_be_trained_alone(trained, capsys):
+    folder, path, _ = trained
+    assert run_pipeline.main(["train", "normals", str(path)]) == 0
+    state, metadata = read_state(folder / "weights/normals.safetensors")
+    assert json.loads(metadata["card"])["network"] == "normals"
+    assert any(key.startswith("model.") for key in state)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("network: ours_small", "network: nonsense", "network: unknown network 'nonsense'"),
+        ("size: 64", "size: large", "people.size: 'large' is not a whole number"),
+        ("hidden: 0.5", "hide: 0.5", "flaws.hide: is not known"),
+        ("images: 2", "pictures: 2", "data.pictures: is not known"),
+        ("views: [2, 3]", "views: 3", "batch.views: 3 is no list"),
+        ("fine:", "finest:", "finest: is not known"),
+    ],
+)
+def test_a_bad_configuration_names_its_field(tmp_path, capsys, before, after, message):
+    path = tmp_path / "bad.yaml"
+    text = CONFIG.format(folder=tmp_path)
+    assert before in text
+    path.write_text(text.replace(before, after))
+    assert run_pipeline.main(["train", "deepmulticap", str(path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_shipped_configuration_is_good():
+    from pathlib import Path
+
+    path = Path(run_pipeline.__file__).parent / "configs/nets/surface_small.yaml"
+    recipe = read_recipe(read_config(path), path)
+    assert recipe.preset.name == "ours_small"
