@@ -15,13 +15,18 @@ from pipeline.errors import InputError
 from tasks.train import Job, Phase, card_text, known_keys, options_of
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from data.training.augment import Flaws
     from data.training.batches import BatchOptions, People, SurfaceBatch
     from nets.deepmulticap.presets import Preset
+    from nets.deepmulticap.training import LossWeights
     from nets.training import Training, TrainingOptions
 
 NORMALS, COARSE, FINE = "normals", "coarse", "fine"
-_KEYS = ("output", "weights", "network", "data", "people", "batch", "flaws")
+_BATCHES = {COARSE: "batch", FINE: "fine_batch"}
+_LOSSES = {COARSE: "losses", FINE: "fine_losses"}
+_KEYS = ("output", "start", "weights", "network", "data", "people", "flaws", *_BATCHES.values(), *_LOSSES.values())
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,19 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole configuration; see ``configs/nets/surface_small.yaml``."""
+    """A whole configuration; see ``configs/nets/surface_small.yaml``.
+
+    Attributes:
+        start: folder of an earlier training whose best weights the phases begin with; None: from nothing.
+    """
 
     preset: Preset
     folder: Path
     data: DataOptions
     people: Any
-    batch: BatchOptions
+    start: Path | None
+    batches: Mapping[str, BatchOptions]
+    losses: Mapping[str, LossWeights]
     flaws: Flaws
     phases: Mapping[str, TrainingOptions]
 
@@ -71,6 +82,7 @@ def read_recipe(config: Mapping[str, Any], path: Path) -> Recipe:
     from data.training.batches import BatchOptions
     from data.training.people import PersonOptions
     from nets.deepmulticap.presets import preset
+    from nets.deepmulticap.training import LossWeights
     from nets.training import TrainingOptions
 
     known_keys(config, (*_KEYS, NORMALS, COARSE, FINE), path)
@@ -84,7 +96,9 @@ def read_recipe(config: Mapping[str, Any], path: Path) -> Recipe:
         folder=Path(config["output"]),
         data=options_of(DataOptions, config["data"], f"{path}: data"),
         people=people,
-        batch=options_of(BatchOptions, config["batch"], f"{path}: batch"),
+        start=None if config["start"] is None else Path(config["start"]),
+        batches={n: options_of(BatchOptions, config[k], f"{path}: {k}") for n, k in _BATCHES.items()},
+        losses={n: options_of(LossWeights, config[k], f"{path}: {k}") for n, k in _LOSSES.items()},
         flaws=options_of(Flaws, config["flaws"], f"{path}: flaws"),
         phases={n: options_of(TrainingOptions, config[n], f"{path}: {n}") for n in (NORMALS, COARSE, FINE)},
     )
@@ -152,6 +166,17 @@ def device():
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def begin_with(network: Module, recipe: Recipe, phase: str) -> None:
+    """Take over the best weights of that phase of an earlier training, where there is one; what fits."""
+    from nets.training import BEST, best_state
+
+    if recipe.start is None or not (recipe.start / phase / BEST).is_file():
+        return
+    own = network.state_dict()
+    state, _ = best_state(recipe.start / phase)
+    network.load_state_dict({k: v for k, v in state.items() if k in own and own[k].shape == v.shape}, strict=False)
+
+
 # --- normals --------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +194,7 @@ def normals_training(recipe: Recipe, folder: Path) -> Training:
     people, held_out = people_of(recipe, "train"), people_of(recipe, "validation")
     torch.manual_seed(recipe.phases[NORMALS].seed)
     network = NormalNetwork(recipe.preset.normals).to(device())
+    begin_with(network, recipe, NORMALS)
 
     def angles(predicted, batch):
         cosine = nn_functional.cosine_similarity(predicted.float(), batch.normals.to(device()), dim=1)
@@ -211,6 +237,7 @@ def fine_training(recipe: Recipe, folder: Path) -> Training:
     from nets.training import best_state
 
     training = _surface_training(recipe, folder, fine=True)
+    # The coarse level that has just been trained, whatever an earlier training had.
     coarse = {k: v for k, v in best_state(folder / COARSE)[0].items() if k.startswith("surface.coarse.")}
     training.network.load_state_dict(coarse, strict=False)
     return training
@@ -223,16 +250,19 @@ def _surface_training(recipe: Recipe, folder: Path, fine: bool) -> Training:
     from nets.deepmulticap.training import SurfaceTrainer, surface_losses
     from nets.training import Training
 
-    options = recipe.phases[FINE if fine else COARSE]
+    name = FINE if fine else COARSE
+    options = recipe.phases[name]
     reads_normals = any("normals" in level.image.inputs for level in recipe.preset.levels[: 2 if fine else 1])
     predicted = predict_maps(recipe, folder) if reads_normals else None
     people, held_out = (people_of(recipe, split, predicted) for split in ("train", "validation"))
     torch.manual_seed(options.seed)
     trainer = SurfaceTrainer(recipe.preset, fine).to(device())
+    begin_with(trainer, recipe, name)
+    batch_options, weights = recipe.batches[name], recipe.losses[name]
     fixed = list(validation_batches(held_out, recipe))
 
     def loss(network, batch):
-        return surface_losses(network, *_on_device(batch), apart=recipe.batch.apart)
+        return surface_losses(network, *_on_device(batch), apart=batch_options.apart, weights=weights)
 
     def validate(network):
         found: dict[str, list[float]] = {}
@@ -242,13 +272,13 @@ def _surface_training(recipe: Recipe, folder: Path, fine: bool) -> Training:
         return {key: sum(v) / len(v) for key, v in found.items()}
 
     return Training(
-        trainer, lambda step: surface_batches(people, recipe.batch, recipe.flaws, options.seed, step), loss, validate
+        trainer, lambda step: surface_batches(people, batch_options, recipe.flaws, options.seed, step), loss, validate
     )
 
 
 def _on_device(batch: SurfaceBatch) -> tuple:
     to = device()
-    rest = (batch.points, batch.seen, batch.extra, batch.distance, batch.slopes, batch.relief)
+    rest = (batch.points, batch.seen, batch.extra, batch.distance, batch.slopes, batch.relief, batch.detail)
     return (batch.inputs.to(to), *(x.to(to) for x in rest))
 
 
@@ -261,7 +291,7 @@ def validation_batches(people: People, recipe: Recipe) -> Iterator[SurfaceBatch]
     for k in range(len(people)):
         rng = np.random.default_rng([97, k])
         views = (4, 6, 2)[k % 3]
-        yield person_batch(people, k, views, recipe.batch, recipe.flaws, rng)
+        yield person_batch(people, k, views, recipe.batches[COARSE], recipe.flaws, rng)
 
 
 # --- export ---------------------------------------------------------------------------------------------------------
@@ -301,5 +331,18 @@ def described(recipe: Recipe) -> dict[str, Any]:
     return {
         "people": "synthetic, procedurally dressed bodies of the open model; splits of data/synthetic/wardrobe.py",
         **{k: v for k, v in asdict(recipe.data).items() if k != "folder"},
-        "making": asdict(recipe.people), "batch": asdict(recipe.batch), "flaws": asdict(recipe.flaws),
+        "making": asdict(recipe.people), "flaws": asdict(recipe.flaws),
+        "batches": {k: asdict(v) for k, v in recipe.batches.items()},
+        "losses": {k: asdict(v) for k, v in recipe.losses.items()},
+        "began_with": began_with(recipe),
     }  # fmt: skip
+
+
+def began_with(recipe: Recipe) -> dict[str, Any] | None:
+    """Steps and seconds of the earlier training's phases, if there was one."""
+    from nets.training import BEST, best_state
+
+    if recipe.start is None:
+        return None
+    phases = [p for p in (NORMALS, COARSE, FINE) if (recipe.start / p / BEST).is_file()]
+    return {p: {k: round(best_state(recipe.start / p)[1][k]) for k in ("step", "seconds")} for p in phases}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from nets.deepmulticap.inputs import SurfaceInputs, mask_map, masked_rgb, point_
 from nets.normals import eroded
 
 PREDICTED = "predicted"
+BLUR, JUMP = 0.02, 0.02
+"""Of the side of a crop, the blur that takes detail away; metres, from which a detail is the edge of something else."""
 MAPS = ("rgb", "mask", "global_normals", "body_depth", "relief")
 
 
@@ -51,7 +54,7 @@ class SurfaceBatch:
         pairs: the last 2 x ``pairs`` points are pairs, first those before, then those behind; ``slopes`` (B, pairs) is
             how much the distance grows from one to the other, per metre between them.
         relief: (B, V, S, S) metres from the fitted body's surface to the true one along each camera's axis, NaN where
-            unknown or hidden.
+            unknown or hidden. detail: the same, what is left of it after a blur over ``BLUR`` of the crop.
     """
 
     inputs: SurfaceInputs
@@ -62,6 +65,7 @@ class SurfaceBatch:
     slopes: Tensor
     pairs: int
     relief: Tensor
+    detail: Tensor
 
 
 class People:
@@ -131,9 +135,19 @@ def person_batch(
     points, hidden = _tensor(points), torch.from_numpy(blocked)[None]
     seen = point_visibility(inputs.projection, points, S, hidden)
     relief = np.where((masks > 0.5) & ~blocked, a["relief"][chosen].astype(np.float32), np.nan)
-    return SurfaceBatch(
-        inputs, points, seen, _tensor(extra), _tensor(distance), _tensor(slopes), pairs, _tensor(relief)
-    )
+    detail = np.stack([detail_of(one) for one in relief])
+    rest = (_tensor(x) for x in (extra, distance, slopes))
+    return SurfaceBatch(inputs, points, seen, *rest, pairs, _tensor(relief), _tensor(detail))
+
+
+def detail_of(relief: np.ndarray) -> np.ndarray:
+    """What a relief (S, S), metres, NaN where unknown, adds to its blurred self; NaN where it jumps."""
+    known = np.isfinite(relief)
+    spread = BLUR * relief.shape[0]
+    share = cv2.GaussianBlur(known.astype(np.float32), (0, 0), spread)
+    smooth = cv2.GaussianBlur(np.where(known, relief, 0).astype(np.float32), (0, 0), spread)
+    detail = relief - smooth / np.maximum(share, 1e-3)
+    return np.where(known & (np.abs(np.nan_to_num(detail)) < JUMP), detail, np.nan)
 
 
 def join(items: Sequence[SurfaceBatch]) -> SurfaceBatch:
@@ -144,7 +158,7 @@ def join(items: Sequence[SurfaceBatch]) -> SurfaceBatch:
         for name, value in vars(first.inputs).items()
         if isinstance(value, Tensor)
     }
-    names = ("points", "seen", "extra", "distance", "slopes", "relief")
+    names = ("points", "seen", "extra", "distance", "slopes", "relief", "detail")
     rest = {n: torch.cat([getattr(i, n) for i in items]) for n in names}
     return SurfaceBatch(replace(first.inputs, **joined), pairs=first.pairs, **rest)
 

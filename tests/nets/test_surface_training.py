@@ -39,8 +39,8 @@ def test_reliefs_are_compared_where_they_are_known():
     true[..., 2, 2] = training.RELIEF
     true[..., 2, 6] = 100.0
     found = torch.zeros(1, 1, 2, 2)
-    assert relief_loss(found, true).item() == pytest.approx((1 + training.MOST_RELIEF) / 2)
-    assert relief_loss(found, torch.full_like(true, float("nan"))).item() == 0
+    assert relief_loss(found, true, training.RELIEF).item() == pytest.approx((1 + training.MOST) / 2)
+    assert relief_loss(found, torch.full_like(true, float("nan")), 1.0).item() == 0
 
 
 @pytest.mark.parametrize("fine", [False, True])
@@ -55,7 +55,8 @@ def test_training_teaches_the_level_it_is_asked_to_and_leaves_the_other_alone(fi
     sign = torch.where(torch.from_numpy(inside(points.numpy())), -1.0, 1.0)
     seen = torch.ones(1, 3, 300, dtype=torch.bool)
     size = inputs.size
-    given = (inputs, points, seen, extra, 0.05 * sign, torch.zeros(1, 20), torch.zeros(1, 3, size, size), 0.004)
+    flat = torch.zeros(1, 3, size, size)
+    given = (inputs, points, seen, extra, 0.05 * sign, torch.zeros(1, 20), flat, flat, 0.004)
     before = {k: v.clone() for k, v in trainer.surface.state_dict().items()}
     optimizer = torch.optim.AdamW([p for p in trainer.parameters() if p.requires_grad], lr=3e-3)
     history = []
