@@ -19,7 +19,7 @@ import socket
 import struct
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -190,11 +190,16 @@ class Artifact:
         """Rows of a dataset, without reading the rest."""
         return self._file[name][rows]
 
-    def arrays(self, group: str = "") -> dict[str, np.ndarray]:
-        """All datasets below a group, by path relative to it."""
+    def arrays(self, group: str = "", without: Collection[str] = ()) -> dict[str, np.ndarray]:
+        """All datasets below a group, by path relative to it, but those in groups named in ``without``."""
         found: dict[str, np.ndarray] = {}
         root = self._file[group] if group else self._file
-        root.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+
+        def read(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Dataset) and name.split("/")[0] not in without:
+                found[name] = item[()]
+
+        root.visititems(read)
         return found
 
     def attribute(self, name: str) -> Any:

@@ -50,7 +50,7 @@ def everybodys_detections(context: Context, stage: str) -> list[Detections]:
         InputError: fewer than two cameras could be looked at.
     """
     timeline = context.input("timeline")
-    every = {name: camera_detections(context, name, stage) for name in context.rig().names}
+    every = {name: camera_detections(context, name, stage, masks=False) for name in context.rig().names}
     known = [d for d in every.values() if d is not None]
     if len(known) < min(2, len(every)):
         raise InputError(f"stage {stage}", "was made for fewer than two cameras", "See the errors of its parts")

@@ -30,7 +30,7 @@ import psutil
 from pipeline.artifacts import read_header
 from tasks import execution
 from tasks.parts import Part
-from tasks.processes import die_with_parent
+from tasks.processes import die_with_parent, raise_file_limit
 from tasks.stages import STAGES
 
 if TYPE_CHECKING:
@@ -300,6 +300,7 @@ def work(runs: Sequence[SessionRun], workers: int, scheduler_url: str | None = N
     """
     logging.getLogger("luigi-interface").setLevel(logging.CRITICAL)
     logging.getLogger("luigi").setLevel(logging.CRITICAL)
+    raise_file_limit()
     leads = any(run.leads for run in runs)
     scheduler = _Patient(scheduler_url, leads) if scheduler_url else luigi.scheduler.Scheduler()
     with _monitor(len(runs) > 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import sys
 import time
 import traceback
@@ -21,7 +22,8 @@ from tasks.graph import Graph, Look
 from tasks.keys import key_of
 from tasks.partial import remove_partial
 from tasks.parts import Part
-from tasks.records import Record, Records
+from tasks.processes import peak_memory_mb
+from tasks.records import Made, Record, Records
 from tasks.stages import STAGES
 from tasks.threads import limit_threads
 
@@ -101,7 +103,9 @@ def make(session: Session, part: Part, run: str = "", told: Callable[[float], No
             return
         with records.running(part, before) as heartbeat, _logged(log):
             check_room(session)
+            began = time.monotonic()
             _compute(graph, part, look, _both(heartbeat.progress, told), before.memory_failures if before else 0)
+            records.note_made(part, _made(graph, part, time.monotonic() - began, before))
         for mark in (graph.rerun_marker(part), graph.tombstone(part)):
             mark.unlink(missing_ok=True)
         records.clear(part)
@@ -113,6 +117,23 @@ def make(session: Session, part: Part, run: str = "", told: Callable[[float], No
         except OSError as refused:  # a full or read-only disk cannot hold the record either
             message += f" (and the record of it cannot be written: {refused.strerror})"
         raise PartFailed(f"{part}: {message}") from None
+
+
+def _made(graph: Graph, part: Part, seconds: float, before: Record | None) -> Made:
+    gpu, gpu_memory = "", 0.0
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        gpu, gpu_memory = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated() / 2**20
+    return Made(
+        host=socket.gethostname(),
+        ended=time.time(),
+        seconds=round(seconds, 3),
+        memory_mb=round(peak_memory_mb(), 1),
+        gpu=gpu,
+        gpu_memory_mb=round(gpu_memory, 1),
+        frames=graph.frames_of(part),
+        tries=1 + (before.tries if before else 0),
+    )
 
 
 def _both(first: Callable[[float], None], second: Callable[[float], None] | None) -> Callable[[float], None]:

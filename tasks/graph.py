@@ -128,6 +128,16 @@ class Graph:
         length = wanted * step
         return [(k, k + length) for k in range(start // length * length, stop, length)]
 
+    def frames_of(self, part: Part) -> int:
+        """How many session frames a part covers; 0 for stages that are not about frames."""
+        note = self._planning("timeline", None, None)
+        if note is None:
+            return 0
+        start, stop, step, count = note["frames"]
+        if part.chunk is None or STAGES[part.stage].scope == BATCH:
+            return count
+        return len(range(max(start, part.chunk[0]), min(stop, part.chunk[1]), step))
+
     def people(self, look: Look | None = None) -> tuple[int, ...] | None:
         """Ids of the people, from the association artifact and the user's rules."""
         note = self._planning("association", None, look)

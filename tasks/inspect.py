@@ -83,7 +83,7 @@ def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
             frame,
             rig[camera],
             image,
-            detections=camera_detections(cached, camera),
+            detections=camera_detections(cached, camera, masks=False),
             tracks=_tracks(cached, frames) if "tracks" in needed else None,
             camera_index=rig.names.index(camera),
             bodies=posed_bodies(cached.session, bodies_of(cached)) if "bodies" in needed else None,

@@ -27,7 +27,7 @@ def compute(context: Context) -> None:
     tracks = tracks_of(context)
     overlay = Overlay(
         rig[name],
-        detections=camera_detections(context, name),
+        detections=camera_detections(context, name, masks=False),
         tracks=merged_tracks(list(tracks.values()), frames) if tracks else None,
         camera_index=rig.names.index(name),
         bodies=posed_bodies(context.session, bodies_of(context)),

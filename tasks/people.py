@@ -36,27 +36,32 @@ def detections_stage(session: Session) -> str:
     return "redetection" if session.looks_again else "keypoints"
 
 
-def camera_detections(source: Source, camera: str, stage: str | None = None) -> Detections | None:
-    """A camera's detections over the session, of ``stage`` or of the last look at the images.
+def camera_detections(
+    source: Source, camera: str, stage: str | None = None, masks: bool = True
+) -> Detections | None:
+    """A camera's detections over the session or the chunk of a part, of ``stage`` or of the last look at the images.
 
-    Nobody is in the frames of chunks that could not be made. None if there is no chunk at all.
+    Nobody is in the frames of chunks that could not be made. None if there is no chunk at all. Without ``masks`` they
+    stay in their files: over a long session they take more memory than everything else.
     """
     stage = stage or detections_stage(source.session)
     parts = source.parts(stage)
     own = [p for p in parts if p.camera == camera]
     if not own:
         return None
-    found = {p.chunk: _detections(source.open(p)) for p in own}
+    found = {p.chunk: _detections(source.open(p), masks) for p in own}
+    covered = getattr(getattr(source, "part", None), "chunk", None)
     frames = source.open(Part("timeline"))["frames"]
     some = next(iter(found.values()))
     for chunk in source.graph.chunks() or []:
-        if chunk not in found:
+        if chunk not in found and covered in (None, chunk):
             found[chunk] = some.of_nobody(frames[(frames >= chunk[0]) & (frames < chunk[1])])
     return concatenate([found[chunk] for chunk in sorted(found)])
 
 
-def _detections(artifact: Artifact) -> Detections:
-    return Detections.from_arrays(artifact.arrays(), artifact.attribute("joint_set"))
+def _detections(artifact: Artifact, masks: bool) -> Detections:
+    arrays = artifact.arrays(without=() if masks else ("masks",))
+    return Detections.from_arrays(arrays, artifact.attribute("joint_set"))
 
 
 def tracks_of(source: Source) -> dict[int, Tracks]:

@@ -55,6 +55,20 @@ class Record:
     memory_failures: int = 0
 
 
+@dataclass(frozen=True)
+class Made:
+    """What making a part took: a note beside the artifact, for the report and for planning."""
+
+    host: str
+    ended: float
+    seconds: float
+    memory_mb: float
+    gpu: str = ""
+    gpu_memory_mb: float = 0.0
+    frames: int = 0
+    tries: int = 1
+
+
 class Records:
     """The records of one session, as one run writes them."""
 
@@ -79,6 +93,18 @@ class Records:
         """The failure that this run's next try of the part follows, if it is not the first."""
         record = self.read(part)
         return record if record is not None and record.run == self._run and record.state != "running" else None
+
+    def made_path(self, part: Part) -> Path:
+        return self.folder / part.stage / f"{part.name}.made"
+
+    def note_made(self, part: Part, made: Made) -> None:
+        """Never a reason to fail: the artifact itself is there."""
+        with suppress(OSError):
+            write_atomic(self.made_path(part), json.dumps(asdict(made)))
+
+    def made(self, part: Part) -> Made | None:
+        """What it took, or None for an artifact that came from elsewhere."""
+        return _read(self.made_path(part), Made)
 
     def clear(self, part: Part) -> None:
         with suppress(FileNotFoundError):

@@ -36,13 +36,15 @@ from tasks.people import (
     surfaces_of,
     tracks_of,
 )
-from tasks.processes import die_with_parent
+from tasks.processes import die_with_parent, raise_file_limit
+from tasks.records import Made, Records
+from tasks.stages import STAGES
 
 if TYPE_CHECKING:
     from pipeline.quality.figures import Residuals
     from pipeline.quality.mask_figures import MaskAgreement
     from pipeline.quality.report import Link, Picture
-    from pipeline.quality.summary import CameraFigures, Flag, PartRecord, StageFigures, Summary
+    from pipeline.quality.summary import CameraFigures, Flag, PartRecord, QualityTrack, StageFigures, Summary
 
 VERSIONS = ("troupe", "numpy", "torch", "luigi", "h5py", "open3d-cpu", "mediapipe", "anny")
 PICTURE_HEIGHT = 480
@@ -91,6 +93,7 @@ def invalid_share(session: Session) -> float:
 
 def _write(session: Session, page: Path) -> None:
     die_with_parent()
+    raise_file_limit()
     try:
         from pipeline.quality.plots import plots_of
         from pipeline.quality.report import render_report
@@ -99,8 +102,9 @@ def _write(session: Session, page: Path) -> None:
         with Cached(session) as cached:
             summary, residuals = _summary(cached)
             pictures = _pictures(cached, summary, residuals)
+            turning = _turntable(cached, summary)
         write_atomic(page.parent / "summary.json", summary_json(summary))
-        write_atomic(page, render_report(summary, plots_of(summary), pictures, _links(page.parent)))
+        write_atomic(page, render_report(summary, plots_of(summary), pictures, _links(page.parent), turning))
     except BaseException:
         log = session.output / "logs" / "report.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +121,7 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
 
     rig, tracks, bodies = cached.rig(), tracks_of(cached), bodies_of(cached)
     frames, fps, step, sync = _clock(cached)
-    detections = {name: camera_detections(cached, name) for name in (rig.names if rig else ())}
+    detections = {name: camera_detections(cached, name, masks=False) for name in (rig.names if rig else ())}
     found = {name: d for name, d in detections.items() if d is not None}
     merged = _merged(tracks, frames)
     residuals = None
@@ -153,7 +157,11 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
         flags=flags,
         frames=frames,
         fps=fps,
-        quality=(*quality_tracks(frames, residuals, bodies, side), *agreement.tracks()) if len(frames) else (),
+        quality=(
+            (*quality_tracks(frames, residuals, bodies, side), *agreement.tracks(), *_fusion_tracks(cached, frames))
+            if len(frames)
+            else ()
+        ),
         versions=_versions(),
     )
     return summary, residuals
@@ -164,6 +172,21 @@ def _mask_agreement(cached: Cached, frames: np.ndarray) -> MaskAgreement:
     from pipeline.segmentation.masks import Masks
 
     return MaskAgreement((Masks(cached.open(p)) for p in cached.parts("segmentation")), frames)
+
+
+def _fusion_tracks(cached: Cached, frames: np.ndarray) -> list[QualityTrack]:
+    """How far fusion moved surfaces and what is left of their flicker, a person and frame, millimetres."""
+    from pipeline.quality.summary import QualityTrack
+
+    found: dict[tuple[str, int], np.ndarray] = {}
+    for part in cached.parts("fusion"):
+        artifact = cached.open(part)
+        for name, dataset in (("fusion change", "fusion/change_mm"), ("flicker", "fusion/flicker_after_mm")):
+            if dataset in artifact:
+                values = found.setdefault((name, part.person), np.full(len(frames), np.nan))
+                here = np.isin(artifact["frames"], frames)
+                values[np.searchsorted(frames, artifact["frames"][here])] = artifact[dataset][here]
+    return [QualityTrack(name, "mm", v, person=p) for (name, p), v in sorted(found.items(), key=lambda i: i[0])]
 
 
 def _with_masks(
@@ -246,26 +269,31 @@ def _missing_images(cached: Cached) -> dict[str, int]:
 def _stages(cached: Cached) -> tuple[StageFigures, ...]:
     from pipeline.quality.summary import stage_figures
 
-    rows = []
+    rows, records = [], Records(cached.graph.cache)
     for stage in status.table(cached.session)["stages"]:
-        parts = [_part_record(cached, stage["stage"], row) for row in stage["parts"]] if stage["known"] else None
+        known = {p.name: p for p in cached.graph.parts(STAGES[stage["stage"]]) or []}
+        parts = None
+        if stage["known"]:
+            parts = [_part_record(cached, row, records.made(known[row["part"]])) for row in stage["parts"]]
         rows.append(stage_figures(stage["stage"], stage["purpose"], parts))
     return tuple(rows)
 
 
-def _part_record(cached: Cached, stage: str, row: Mapping) -> PartRecord:
+def _part_record(cached: Cached, row: Mapping, made: Made | None) -> PartRecord:
     from pipeline.quality.report import log_tail
     from pipeline.quality.summary import PartRecord
 
-    known = {p.name: p for p in cached.parts(stage)}
-    made = cached.open(known[row["part"]]).provenance if row["part"] in known else {}
+    done = made if row["state"] == "done" else None
     log = Path(row["log"]) if "log" in row else None
     return PartRecord(
         part=row["part"],
         state=row["state"],
-        seconds=made.get("seconds"),
-        memory_mb=made.get("peak_memory_mb"),
-        host=made.get("host") or row.get("host"),
+        seconds=done.seconds if done else None,
+        memory_mb=done.memory_mb if done else None,
+        gpu_memory_mb=done.gpu_memory_mb or None if done else None,
+        host=done.host if done else row.get("host"),
+        ended=done.ended if done else None,
+        tries=done.tries if done else row.get("tries", 0),
         error=row.get("error"),
         log=str(log.relative_to(cached.session.output)) if log else None,
         log_tail=log_tail(log.read_text(errors="replace")) if log and log.exists() else None,
@@ -305,7 +333,7 @@ def _pictures(cached: Cached, summary: Summary, residuals: Residuals | None) -> 
             look.frame,
             residuals.rig[look.camera],
             read_image(images, int(np.searchsorted(images["frames"], look.frame))),
-            detections=camera_detections(cached, look.camera),
+            detections=camera_detections(cached, look.camera, masks=False),
             tracks=residuals.tracks,
             camera_index=residuals.rig.names.index(look.camera),
             bodies=bodies,
@@ -314,6 +342,31 @@ def _pictures(cached: Cached, summary: Summary, residuals: Residuals | None) -> 
         command = look.command(str(cached.session.path))
         found.append(Picture(look.title, look.caption, encoded_picture(drawn, "jpeg"), command))
     return found
+
+
+def _turntable(cached: Cached, summary: Summary) -> Picture | None:
+    """Everybody of the frame that has most people, as good as they are there: fused, surface or body."""
+    from pipeline.quality.report import Picture
+    from pipeline.quality.turntable import turntable
+    from pipeline.raster_open3d import Open3DRaster
+
+    bodies, surfaces, rig = bodies_of(cached), surfaces_of(cached), cached.rig()
+    if rig is None or not (bodies or surfaces):
+        return None
+    count = np.zeros(len(summary.frames))
+    for having in (*(b.frames[np.asarray(b.valid, bool)] for b in bodies.values()), *(f for f, _ in surfaces.values())):
+        count += np.isin(summary.frames, having)
+    best = np.flatnonzero(count == count.max())
+    frame = int(summary.frames[best[len(best) // 2]])
+    posed = posed_bodies(cached.session, bodies)
+    people = dict(posed(frame)) if posed else {}
+    people |= {person: mesh(frame) for person, (frames, mesh) in surfaces.items() if frame in frames}
+    if not people:
+        return None
+    with_surface = sorted(p for p, (frames, _) in surfaces.items() if frame in frames)
+    shown = f"surfaces of {', '.join(map(str, with_surface))}" if with_surface else "fitted bodies"
+    data = turntable(people, rig.up, Open3DRaster(threads=1))
+    return Picture(f"Frame {frame}", f"{len(people)} people, {shown}.", data, kind="webp")
 
 
 def _links(folder: Path) -> list[Link]:

@@ -91,6 +91,12 @@ def _stage_flags(stages: Sequence[StageFigures]) -> Iterable[Flag]:
             first = stage.problems[0].error or "no reason was recorded"
             text = f"Stage {stage.stage} failed for {len(stage.problems)} of {stage.parts} parts ({parts}): {first}."
             yield Flag("error", stage.stage, _one_stop(text), "See the log below, mend the cause and run again.")
+        if stage.retried:
+            yield Flag(
+                "warning", stage.stage,
+                f"Stage {stage.stage}: {stage.retried} of {stage.parts} parts could be made in a later try only.",
+                "Most often memory ran out: fewer compute.workers leave more of it to each.",
+            )  # fmt: skip
 
 
 def _nobody(

@@ -44,6 +44,8 @@ _TITLES = {
     "people found": ("People found", "in each frame, in 3D"),
     "reprojection": ("Reprojection", "from detections to projected joints, median of a person's joints and cameras"),
     "leave-one-out": ("Leave-one-camera-out", "how far a camera lies from where the others put the people"),
+    "fusion change": ("Fusion", "how far surfaces were moved by their neighbours in time, along the body's normals"),
+    "flicker": ("Flicker", "what is left of the surface's trembling on the body, from frame to frame"),
     "fit error": ("Body fit", "from the body's joints to the triangulated ones, median"),
 }
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from pipeline.meshes.colours import person_colour
 from pipeline.quality.markup import text
+from pipeline.quality.night import svg_of_night
 from pipeline.quality.plots import Plot, svg
 from pipeline.quality.report_style import STYLE
 from pipeline.quality.summary import CameraFigures, Flag, PartRecord, PersonFigures, StageFigures, Summary
@@ -24,12 +25,13 @@ LOG_LINES, LOG_CHARACTERS = 40, 6000
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame that deserves a look: JPEG bytes, what is seen, and the command that makes it anew ("" for none)."""
+    """A picture with what is seen, and the command that makes its frame anew ("" for none). ``kind``: jpeg or webp."""
 
     title: str
     caption: str
-    jpeg: bytes
+    data: bytes
     command: str = ""
+    kind: str = "jpeg"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,11 @@ class Link:
 
 
 def render_report(
-    summary: Summary, plots: Sequence[Plot], pictures: Sequence[Picture] = (), links: Sequence[Link] = ()
+    summary: Summary,
+    plots: Sequence[Plot],
+    pictures: Sequence[Picture] = (),
+    links: Sequence[Link] = (),
+    turntable: Picture | None = None,
 ) -> str:
     """The whole page.
 
@@ -50,7 +56,9 @@ def render_report(
         plots: see ``pipeline.quality.plots.plots_of``.
         pictures: worst frames.
         links: exported files.
+        turntable: everybody from all around.
     """
+    night = svg_of_night(summary.stages)
     sections = [
         _section("Look at this", _flags(summary.flags), summary.flags),
         _section("Errors and logs", "".join(_problem(s, p) for s in summary.stages for p in s.problems),
@@ -59,7 +67,10 @@ def render_report(
         _section("Cameras", _cameras(summary.cameras), summary.cameras),
         _section("Quality per frame", "".join(map(_plot, plots)), plots),
         _section("Worst frames", f'<div class="pictures">{"".join(map(_picture, pictures))}</div>', pictures),
-        _section("Stages", _stages(summary.stages), summary.stages),
+        _section("From all around", f'<div class="pictures wide">{_picture(turntable)}</div>' if turntable else "",
+                 turntable),
+        _section("Stages", _stages(summary.stages) + (f'<figure class="plot">{night}</figure>' if night else ""),
+                 summary.stages),
         _section("Files", _links(links), links),
     ]  # fmt: skip
     policy = (
@@ -123,10 +134,16 @@ def _stages(stages: Sequence[StageFigures]) -> str:
         ("Time", "n", lambda s: _seconds(s.seconds)),
         ("Longest part", "n", lambda s: _seconds(s.longest_part_s)),
         ("Memory", "n", lambda s: _number(s.peak_memory_mb, " MB")),
+        ("GPU memory", "n", lambda s: _number(s.peak_gpu_memory_mb, " MB")),
+        ("Tried again", "n", lambda s: f"{s.retried}" if s.retried else "–"),
         ("Machines", "", lambda s: text(", ".join(s.hosts)) or "–"),
     ]
-    if all(s.peak_memory_mb is None for s in stages):
-        columns = [c for c in columns if c[0] != "Memory"]
+    empty = {
+        "Memory": all(s.peak_memory_mb is None for s in stages),
+        "GPU memory": all(s.peak_gpu_memory_mb is None for s in stages),
+        "Tried again": not any(s.retried for s in stages),
+    }
+    columns = [c for c in columns if not empty.get(c[0])]
     return _table(columns, stages)
 
 
@@ -205,10 +222,11 @@ def _plot(plot: Plot) -> str:
 
 
 def _picture(picture: Picture) -> str:
-    data = base64.b64encode(picture.jpeg).decode()
+    data = base64.b64encode(picture.data).decode()
+    kind = "webp" if picture.kind == "webp" else "jpeg"
     command = f"<code>{text(picture.command)}</code>" if picture.command else ""
     return (
-        f'<figure><img alt="{text(picture.title)}" src="data:image/jpeg;base64,{data}">'
+        f'<figure><img alt="{text(picture.title)}" src="data:image/{kind};base64,{data}">'
         f"<figcaption><b>{text(picture.title)}</b>{text(picture.caption)}{command}</figcaption></figure>"
     )
 

@@ -47,6 +47,7 @@ figure { margin: 0; }
 .plot figcaption b { font-size: 15px; font-weight: 600; }
 .plot figcaption small { color: #5c6570; font-size: 13px; flex: 1 1 auto; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 14px; }
+.pictures.wide { grid-template-columns: minmax(260px, 640px); }
 .pictures figure { background: #fff; border-radius: 10px; overflow: hidden; box-shadow: 0 1px 3px #0002; display: flex; flex-direction: column; }
 .pictures img { display: block; width: 100%; max-height: 420px; object-fit: contain; background: #15181c; }
 .pictures figcaption { padding: 10px 14px 12px; font-size: 13px; color: #4a525c; overflow-wrap: anywhere; }
@@ -63,7 +64,8 @@ footer p { margin: 4px 0 0; overflow-wrap: anywhere; }
 @media print {
   body { background: #fff; }
   main { max-width: none; padding: 0; }
-  header, .tile, .scroll, .plot, .flag, .pictures figure { box-shadow: none; border: 1px solid #dfe2e7; break-inside: avoid; }
+  header, .tile, .scroll, .plot, .flag, .pictures.wide { grid-template-columns: minmax(260px, 640px); }
+.pictures figure { box-shadow: none; border: 1px solid #dfe2e7; break-inside: avoid; }
   pre { max-height: none; }
 }
 """  # noqa: E501

@@ -31,11 +31,15 @@ class PartRecord:
     error: str | None = None
     log: str | None = None
     log_tail: str | None = None
+    gpu_memory_mb: float | None = None
+    ended: float | None = None
+    tries: int = 1
 
 
 @dataclass(frozen=True)
 class StageFigures:
-    """One stage: ``state`` done, failed, running, incomplete or missing; ``seconds`` summed over its parts.
+    """One stage: ``state`` done, failed, running, incomplete or missing; ``seconds`` summed over its parts. ``began``
+    and ``ended`` are seconds of the epoch; ``retried`` counts parts that were made in a later try.
 
     ``problems`` are the parts that failed or were lost, with the ends of their logs.
     """
@@ -50,6 +54,10 @@ class StageFigures:
     peak_memory_mb: float | None
     hosts: tuple[str, ...]
     problems: tuple[PartRecord, ...]
+    peak_gpu_memory_mb: float | None = None
+    began: float | None = None
+    ended: float | None = None
+    retried: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,8 @@ def stage_figures(stage: str, purpose: str, parts: Sequence[PartRecord] | None) 
         state = INCOMPLETE if "done" in states else MISSING
     seconds = [p.seconds for p in parts if p.seconds is not None]
     memory = [p.memory_mb for p in parts if p.memory_mb is not None]
+    on_gpu = [p.gpu_memory_mb for p in parts if p.gpu_memory_mb is not None]
+    timed = [p for p in parts if p.ended is not None and p.seconds is not None]
     return StageFigures(
         stage=stage,
         purpose=purpose,
@@ -178,6 +188,10 @@ def stage_figures(stage: str, purpose: str, parts: Sequence[PartRecord] | None) 
         peak_memory_mb=max(memory, default=None),
         hosts=tuple(sorted({p.host for p in parts if p.host})),
         problems=tuple(p for p in parts if p.state in ("failed", "lost")),
+        peak_gpu_memory_mb=max(on_gpu, default=None),
+        began=min((p.ended - p.seconds for p in timed), default=None),
+        ended=max((p.ended for p in timed), default=None),
+        retried=sum(p.tries > 1 for p in parts if p.state == "done"),
     )
 
 
