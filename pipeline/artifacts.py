@@ -144,7 +144,11 @@ def _unpack(block: bytes) -> Header | None:
     magic, key, content, sha256, length, note_length, note = _HEADER.unpack(block[:end])
     if magic != MAGIC or struct.unpack("<I", block[end : end + 4])[0] != zlib.crc32(block[:end]):
         return None
-    return Header(key.hex(), content.hex(), sha256.hex(), length, json.loads(note[:note_length]))
+    try:
+        told = json.loads(note[:note_length])
+    except (ValueError, RecursionError):
+        return None
+    return Header(key.hex(), content.hex(), sha256.hex(), length, told)
 
 
 class Artifact:
@@ -204,7 +208,11 @@ class Artifact:
 
     def attribute(self, name: str) -> Any:
         """An attribute that was written with ``ArtifactWriter.attribute``."""
-        return json.loads(self._file.attrs["content/" + name])
+        text = self._file.attrs["content/" + name]
+        try:
+            return json.loads(text)
+        except (ValueError, TypeError, RecursionError):
+            raise DamagedArtifact(self.path, f"attribute {name!r} is no JSON") from None
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -427,6 +428,8 @@ def read_yaml(path: Path) -> Any:
         raise InputError(path, f"cannot be read ({error.strerror})", "Check its permissions") from None
     try:
         return yaml.load(text, _UniqueKeyLoader)
+    except (ValueError, RecursionError, OverflowError):  # 2001-99-99, a number of ten thousand digits, [[[[[...
+        raise InputError(path, "not valid YAML: a value that cannot be", "Correct it, or quote it") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -480,7 +483,7 @@ def _explain(path: Path, error: ValidationError, root: type[BaseModel], example:
     if first["type"] == "missing":
         return InputError(f"{path}: {where}", "is missing", f"Add it; see {example}")
     message = first["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(first.get("input"), dict) else f" (got {first.get('input')!r})"
+    got = "" if isinstance(first.get("input"), dict) else f" (got {reprlib.repr(first.get('input'))})"
     return InputError(f"{path}: {where}" if where else str(path), f"{message}{got}", "Correct this field")
 
 

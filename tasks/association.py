@@ -13,6 +13,7 @@ from pipeline.errors import InputError
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.timing import on_session_clock
 from tasks.execution import Context
+from tasks.graph import people_note
 from tasks.people import camera_detections, detections_stage
 
 
@@ -39,7 +40,7 @@ def put_tracks(context: Context, tracks: Tracks, detections: Sequence[Detections
     sets = {d.joint_set for d in detections}
     context.writer.attribute("joint_set", sets.pop() if len(sets) == 1 else "")
     people = [int(p) for p in tracks.person_ids]
-    context.writer.note = {"people": people}
+    context.writer.note = people_note(people)
     print(json.dumps({"people": people, "frames_present": tracks.present.sum(0).tolist()}))
 
 

@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 from pipeline.rig_checks import Finding, check_images
 from tasks import segmentation
 from tasks.calibration import calibrated_rig, session_rig
-from tasks.graph import Graph
+from tasks.graph import Graph, noted_people
 from tasks.limits import worker_count
 from tasks.media import detections_path, source_of
 from tasks.parts import Part
@@ -157,7 +157,7 @@ def _identities(session: Session) -> list[Finding]:
     people, timeline = (graph.current(Part(stage)) for stage in ("association", "timeline"))
     if people is not None and timeline is not None:
         start, stop, step, _ = timeline.note["frames"]
-        check_rules(people.note["people"], np.arange(start, stop, step), rules)
+        check_rules(noted_people(people.note), np.arange(start, stop, step), rules)
     return []
 
 
@@ -208,7 +208,7 @@ def _stills(session: Session) -> list[Finding]:
 
 
 def _disk(session: Session, rig: Rig) -> list[Finding]:
-    needed, free = _needed_bytes(session, rig), shutil.disk_usage(session.output).free
+    needed, free = needed_bytes(session, rig), shutil.disk_usage(session.output).free
     if needed > free:
         return [
             Finding(
@@ -221,7 +221,8 @@ def _disk(session: Session, rig: Rig) -> list[Finding]:
     return []
 
 
-def _frame_count(session: Session, rig: Rig) -> int:
+def frame_count(session: Session, rig: Rig) -> int:
+    """Frames that the session will have, as far as recordings tell."""
     wanted = session.config.capture.frames
     if session.has_images:
         counts = [len(source_of(session, n).times_s) for n in rig.names]
@@ -232,10 +233,11 @@ def _frame_count(session: Session, rig: Rig) -> int:
     return len(range(wanted.start, stop, wanted.step))
 
 
-def _needed_bytes(session: Session, rig: Rig) -> float:
+def needed_bytes(session: Session, rig: Rig) -> float:
+    """Room that the session will take, at the upper end."""
     each = JPEG_BYTES_PER_PIXEL if session.config.capture.storage == "jpeg" else PNG_BYTES_PER_PIXEL
     pixels = sum(c.size[0] * c.size[1] for c in rig.cameras) if session.has_images else 0
-    return 50e6 + _frame_count(session, rig) * (pixels * each + 3e6)
+    return 50e6 + frame_count(session, rig) * (pixels * each + 3e6)
 
 
 def _estimate_text(session: Session) -> str:
@@ -244,14 +246,14 @@ def _estimate_text(session: Session) -> str:
 
         return f"estimate: {len(files_of(session))} images, some seconds each"
     rig, _ = session_rig(session)
-    frames, workers = _frame_count(session, rig), worker_count(session)
+    frames, workers = frame_count(session, rig), worker_count(session)
     megapixels = sum(c.size[0] * c.size[1] for c in rig.cameras) / 1e6
     seconds = frames * (megapixels * SECONDS_PER_MEGAPIXEL + 2 * SECONDS_PER_FRAME_AND_PERSON)
     if not session.config.keypoints.reads_files:
         seconds += frames * len(rig) * SECONDS_PER_DETECTION_IMAGE
     return (
         f"estimate: {len(rig)} cameras, {frames} frames, {workers} workers: about {seconds / workers / 60:.0f} minutes "
-        f"for two people, {_needed_bytes(session, rig) / 1e9:.1f} GB"
+        f"for two people, {needed_bytes(session, rig) / 1e9:.1f} GB"
     )
 
 

@@ -263,6 +263,18 @@ def scheduler_(options: Namespace) -> int:
     return scheduler.command(options.address, options.port, Path(options.state) if options.state else None)
 
 
+def plan_(options: Namespace) -> int:
+    from tasks import plan
+
+    return plan.command(load_all(options.configs).sessions, options)
+
+
+def submit_(options: Namespace) -> int:
+    from tasks import submit
+
+    return submit.command(options)
+
+
 def demo_(options: Namespace) -> int:
     from tasks import demo
 
@@ -285,6 +297,8 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "run": run,
     "worker": worker_,
     "scheduler": scheduler_,
+    "plan": plan_,
+    "submit": submit_,
     "check": check_,
     "status": status_,
     "why": why_,

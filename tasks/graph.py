@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -141,7 +141,7 @@ class Graph:
     def people(self, look: Look | None = None) -> tuple[int, ...] | None:
         """Ids of the people, from the association artifact and the user's rules."""
         note = self._planning("association", None, look)
-        return None if note is None else STAGES["identities"].module.people(self.session, tuple(note["people"]))
+        return None if note is None else STAGES["identities"].module.people(self.session, noted_people(note))
 
     def _planning(self, stage: str, read: Callable[[Path], Any] | None, look: Look | None) -> Any:
         """What the artifact of a session-wide stage tells for planning: its note, or what ``read`` makes of it."""
@@ -157,7 +157,10 @@ class Graph:
         if header is None:
             return None
         if read is None:
-            return header.note
+            if _NOTES[stage](header.note):
+                return header.note
+            quarantine(path, self.cache / "quarantine")
+            return None
         known = self._planned.get(stage)
         if known is None or known[0] != header.sha256:
             try:
@@ -300,6 +303,48 @@ class Graph:
 
 _DIMENSIONS = ((CAMERA, CHUNK), (PERSON, PERSON_CHUNK), (CHUNK, SPAN, PERSON_CHUNK, BATCH))
 """Scopes whose parts are told apart by camera, by person, by chunk."""
+
+
+MAX_FRAMES, MAX_PEOPLE = 10_000_000, 10_000
+
+
+def _whole_numbers(values: object) -> bool:
+    return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
+
+
+def _tells_frames(note: object) -> bool:
+    frames = note.get("frames") if isinstance(note, dict) else None
+    if not _whole_numbers(frames) or len(frames) != 4:
+        return False
+    start, stop, step, count = frames
+    return start < stop <= MAX_FRAMES * step and 0 < step <= MAX_FRAMES and 0 < count <= len(range(start, stop, step))
+
+
+def people_note(people: Sequence[int]) -> dict[str, Any]:
+    """For an artifact's note, in which a crowd fits as the ranges that its ids make."""
+    if len(people) <= 40:
+        return {"people": list(people)}
+    starts = [p for p in people if p - 1 not in people]
+    return {"people": {"ranges": [[a, next(b for b in range(a, max(people) + 2) if b not in people)] for a in starts]}}
+
+
+def noted_people(note: Mapping[str, Any]) -> tuple[int, ...]:
+    """The ids in an association's note."""
+    people = note["people"]
+    return tuple(people) if isinstance(people, list) else tuple(p for a, b in people["ranges"] for p in range(a, b))
+
+
+def _tells_people(note: object) -> bool:
+    people = note.get("people") if isinstance(note, dict) else None
+    if isinstance(people, dict):
+        ranges = people.get("ranges")
+        sane = isinstance(ranges, list) and all(_whole_numbers(r) and len(r) == 2 and r[0] < r[1] for r in ranges)
+        return sane and sum(b - a for a, b in ranges) <= MAX_PEOPLE
+    return _whole_numbers(people) and len(people) <= MAX_PEOPLE and len(set(people)) == len(people)
+
+
+_NOTES = {"timeline": _tells_frames, "association": _tells_people}
+"""What has to hold of the notes that planning goes by: a folder may come from elsewhere."""
 
 
 def _rig_names(path: Path) -> tuple[str, ...]:

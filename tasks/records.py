@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,6 +24,7 @@ from pipeline.errors import InputError
 from pipeline.files import write_atomic
 from tasks.parts import Part
 
+MAX_RECORD_BYTES = 1 << 16
 HEARTBEAT_S = 5.0
 LOST_AFTER_S = 60.0
 """Another machine's record that has not been touched for so long belongs to nobody any more."""
@@ -193,10 +195,23 @@ class RunRecord:
 
 
 def _read(path: Path, kind: type) -> Any:
+    """A record, or None if there is none that has the right fields and types: the folder may come from elsewhere."""
     try:
-        return kind(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        with path.open() as file:
+            found = kind(**json.loads(file.read(MAX_RECORD_BYTES)))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return found if all(_fits(getattr(found, f.name), str(f.type)) for f in fields(kind)) else None
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if value is None:
+        return "None" in kind
+    if kind.startswith("float"):
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    words = {"str": str, "int": int, "bool": bool, "dict": dict}
+    wanted = words[kind.split("[")[0].split(" ")[0]]
+    return isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
 
 
 def _alive(path: Path, host: str, pid: int, born: str) -> bool:

@@ -66,7 +66,7 @@ def _around(vertices: np.ndarray, up: np.ndarray, views: int, height: int) -> li
     wide = 2 * np.linalg.norm(flat, axis=1).max()
     aspect = float(np.clip(1.15 * wide / max(tall, 1e-6), 0.75, 1.8))
     focal = 0.5 * height / np.tan(FIELD_OF_VIEW / 2)
-    distance = wide / 2 + 1.15 * max(tall, wide / aspect) / (2 * np.tan(FIELD_OF_VIEW / 2))
+    distance = wide / 2 + 1.35 * max(tall, wide / aspect) / (2 * np.tan(FIELD_OF_VIEW / 2))
     width = round(height * aspect)
     K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
     cameras = []

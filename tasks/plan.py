@@ -1,0 +1,252 @@
+"""``plan``: what so many sessions a night need, from what their stages took so far, by simulating the schedule."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config import Session
+from pipeline.errors import InputError
+from tasks import check
+from tasks.calibration import calibrated_rig
+from tasks.disk import used_bytes
+from tasks.graph import SHORTEST_CHUNK, TASKS_WANTED, Graph, Look
+from tasks.limits import automatic_workers
+from tasks.parts import Part
+from tasks.records import Made, Records
+from tasks.simulation import Job, Night, longest_chain, simulate
+from tasks.stages import STAGES
+
+OVERHEAD_S = 0.15
+"""Of a part beside its own work: a process, keys, the record, the artifact's seal. See bench_orchestration."""
+
+WORTHWHILE = 0.85
+"""Doubling the machines is said to help while it shortens the night to this share or less."""
+
+LOAD_LIMIT = 0.5
+"""From this share of its time one scheduler begins to hold others up."""
+
+MACHINES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a stage: seconds a part and frame on one process, and whether it ran on a GPU. ``parts`` were measured."""
+
+    seconds_per_frame: float
+    gpu: bool
+    parts: int
+
+
+class Foreseen(Graph):
+    """A session's graph as it will be: what is not known yet (people, frames) is given."""
+
+    def __init__(self, session: Session, cameras: Sequence[str], frames: int, people: int) -> None:
+        super().__init__(session)
+        self._cameras, self._frames, self._people = tuple(cameras), frames, tuple(range(people))
+
+    @property
+    def frame_count(self) -> int:
+        return self._frames
+
+    def cameras(self, look: Look | None = None) -> tuple[str, ...]:
+        return self._cameras
+
+    def chunks(self, look: Look | None = None) -> list[tuple[int, int]]:
+        length = self.session.config.compute.chunk_frames
+        if length == "auto":
+            length = SHORTEST_CHUNK
+            while self._frames / length * len(self._cameras) > TASKS_WANTED:
+                length *= 2
+        return [(k, k + length) for k in range(0, self._frames, length)]
+
+    def people(self, look: Look | None = None) -> tuple[int, ...]:
+        return self._people
+
+    def frames_of(self, part: Part) -> int:
+        if part.chunk is None or part.stage.startswith("stills"):
+            return self._frames
+        return min(self._frames, part.chunk[1]) - part.chunk[0]
+
+
+def command(sessions: list[Session], options: Any) -> int:
+    """Print the plan; 1 if some stage was never measured, so that the plan is too short."""
+    foreseen = [_foreseen(s, options.people, options.frames) for s in sessions]
+    costs = measured(sessions)
+    nights = [foreseen[k % len(foreseen)] for k in range(options.sessions or len(foreseen))]
+    unmeasured = sorted({s.name for g in foreseen for s in g.stages()} - set(costs), key=list(STAGES).index)
+    if not costs:
+        raise InputError("plan", "nothing of these sessions was ever made", "Run one of them, or a part: run --frames")
+    workers = options.workers or automatic_workers()
+    table = rows(nights, costs, workers, options.gpus, options.machines)
+    told = {
+        "sessions": len(nights),
+        "parts": sum(len(jobs_of(g, costs, 0)) for g in nights),
+        "hours_of_work": sum(j.seconds for g in nights for j in jobs_of(g, costs, 0)) / 3600,
+        "longest_chain_hours": max(longest_chain(jobs_of(g, costs, 0)) for g in nights) / 3600,
+        "storage_gb": storage_bytes(nights) / 1e9,
+        "storage_free_gb": shutil.disk_usage(_existing(sessions[0])).free / 1e9,
+        "machines": table,
+        "unmeasured": unmeasured,
+        "costs": {name: vars(cost) for name, cost in costs.items()},
+    }
+    print(json.dumps(told, indent=2) if options.json else text(told, options.hours, workers, options.gpus))
+    return 1 if unmeasured else 0
+
+
+def _foreseen(session: Session, people: int | None, frames: int | None) -> Foreseen:
+    """From what is cached where it is there, else from calibration and recordings."""
+    graph = Graph(session)
+    rig = calibrated_rig(session)
+    known = graph.people()
+    count = people or (len(known) if known else 2)
+    note = graph._planning("timeline", None, None)
+    return Foreseen(
+        session, rig.names, frames or (note["frames"][3] if note else check.frame_count(session, rig)), count
+    )
+
+
+def measured(sessions: Sequence[Session]) -> dict[str, Cost]:
+    """What a frame of each stage took, over everything that was made of these sessions."""
+    notes: dict[str, list[Made]] = defaultdict(list)
+    for session in sessions:
+        graph = Graph(session)
+        records = Records(graph.cache)
+        for stage in graph.stages():
+            notes[stage.name] += [m for m in map(records.made, graph.parts(stage) or []) if m is not None]
+    found = {}
+    for name, made in notes.items():
+        frames = sum(m.frames for m in made)
+        if made:
+            seconds = sum(m.seconds for m in made)
+            found[name] = Cost(seconds / max(frames, 1), any(m.gpu for m in made), len(made))
+    return found
+
+
+def jobs_of(graph: Foreseen, costs: dict[str, Cost], session: int) -> list[Job]:
+    """The session's parts, each after those it needs."""
+    look, jobs, number = Look(), [], {}
+    order = list(STAGES)
+    firm = [s for s in graph.stages() if not s.tolerant]
+    for stage in [*firm, *(s for s in graph.stages() if s.tolerant)]:
+        cost = costs.get(stage.name, Cost(0.0, False, 0))
+        for part in graph.parts(stage, look) or []:
+            seconds = cost.seconds_per_frame * graph.frames_of(part)
+            number[part] = len(jobs)
+            job = Job(session, order.index(stage.name), seconds, cost.gpu)
+            sources = number if stage.tolerant else graph.input_parts(part, look) or []
+            for source in sources:
+                if source in number and source != part and not (stage.tolerant and STAGES[source.stage].tolerant):
+                    jobs[number[source]].below.append(number[part])
+                    job.needs += 1
+            jobs.append(job)
+    return jobs
+
+
+def together(graphs: Sequence[Foreseen], costs: dict[str, Cost]) -> list[Job]:
+    """The parts of all sessions as one list."""
+    every: list[Job] = []
+    for session, graph in enumerate(graphs):
+        start = len(every)
+        for job in jobs_of(graph, costs, session):
+            job.below = [b + start for b in job.below]
+            every.append(job)
+    return every
+
+
+def rows(
+    graphs: Sequence[Foreseen], costs: dict[str, Cost], workers: int, gpus: int, machines: int | None = None
+) -> list[dict[str, Any]]:
+    """A simulated night for each number of machines, until more of them no longer help."""
+    jobs, found = together(graphs, costs), []
+    for count in [machines] if machines else MACHINES:
+        night = simulate(jobs, count * workers, count * gpus, OVERHEAD_S)
+        load = night.scheduler_load(len(jobs), count * workers)
+        found.append(
+            {
+                "machines": count,
+                "hours": night.seconds / 3600,
+                "first_session_hours": min(night.ended) / 3600,
+                "processes_busy": night.busy_share,
+                "gpus_busy": night.gpu_busy_share,
+                "scheduler_load": load,
+                "schedulers": _schedulers(night, load),
+            }
+        )
+        if len(found) > 1 and found[-1]["hours"] > WORTHWHILE * found[-2]["hours"]:
+            break
+    return found
+
+
+def _schedulers(night: Night, load: float) -> int:
+    """How many schedulers to share the sessions out over; a session stays whole."""
+    return min(len(night.ended), max(1, math.ceil(load / LOAD_LIMIT)))
+
+
+def storage_bytes(graphs: Sequence[Foreseen]) -> float:
+    """What the sessions will hold: as much a frame as those that are finished, else as check estimates."""
+    total, known = 0.0, {}
+    for graph in graphs:
+        session = graph.session
+        if session.path not in known:
+            done = Graph(session)
+            note = done._planning("timeline", None, None)
+            finished = note is not None and done.current(Part("export")) is not None
+            known[session.path] = (
+                used_bytes(session.output) / note["frames"][3] * graph.frame_count
+                if finished
+                else check.needed_bytes(session, calibrated_rig(session))
+            )
+        total += known[session.path]
+    return total
+
+
+def _existing(session: Session) -> Any:
+    folder = session.output
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def text(told: dict[str, Any], hours: float, workers: int, gpus: int) -> str:
+    """The same for people."""
+    lines = [
+        f"{told['sessions']} sessions, {told['parts']} parts, {told['hours_of_work']:.1f} hours of work for one "
+        f"process; the longest chain takes {told['longest_chain_hours']:.1f} hours whatever there is",
+        f"storage: {told['storage_gb']:.0f} GB a night, {told['storage_free_gb']:.0f} GB are free",
+        "",
+        f"machines ({workers} processes, {gpus} GPUs each)   hours   first done   processes busy   GPUs busy   luigid",
+    ]
+    for row in told["machines"]:
+        mark = "  <- in time" if row["hours"] <= hours else ""
+        lines.append(
+            f"{row['machines']:>8}{'':33}{row['hours']:7.1f}{row['first_session_hours']:13.1f}"
+            f"{row['processes_busy']:17.0%}{row['gpus_busy']:12.0%}{row['scheduler_load']:9.0%}{mark}"
+        )
+    enough = next((r for r in told["machines"] if r["hours"] <= hours), None)
+    last = told["machines"][-1]
+    lines.append("")
+    if enough:
+        lines.append(f"A night of {hours:g} hours needs {enough['machines']} machines of this kind.")
+    else:
+        lines.append(
+            f"No number of machines makes it in {hours:g} hours: more than {last['machines']} hardly help. Give fewer "
+            "sessions a night, shorter chunks (compute.chunk_frames) or fewer frames."
+        )
+    crowded = next((r for r in told["machines"] if r["schedulers"] > 1), None)
+    if crowded:
+        lines.append(
+            f"From {crowded['machines']} machines on one luigid is too slow: share the sessions out over "
+            f"{crowded['schedulers']} of them, each with its own machines, run and --scheduler-url."
+        )
+    if told["unmeasured"]:
+        lines.append(
+            f"Never measured, so counted as nothing: {', '.join(told['unmeasured'])}. Run a few frames to know: "
+            "run CONFIG --frames 0:100."
+        )
+    return "\n".join(lines)
