@@ -145,7 +145,8 @@ def test_the_slurm_script_runs_what_it_says(tmp_path, machines):
         "ssh": f"echo ssh \"$@\" >> {log}; sleep 30",
         "python": f'printf "%s|" "$@" >> {log}; echo >> {log}; '
                   f'if [ "$2" = scheduler ]; then exec python3 -c "{serve}" "$4"; fi; '
-                  'if [ "$2" = run ]; then sleep 2; exit 1; fi',
+                  f'if [ "$2" = run ]; then for i in $(seq {0 if machines == 1 else 500}); do '
+                  f'grep -q "|worker|" {log} && grep -q "^ssh" {log} && break; sleep 0.1; done; exit 1; fi',
     }  # fmt: skip
     for name, body in programs.items():
         (bin_ / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
