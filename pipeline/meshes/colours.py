@@ -23,7 +23,7 @@ def person_colour(person_id: int) -> tuple[int, int, int]:
     return PALETTE[int(person_id) % len(PALETTE)]
 
 
-def linear(colour: tuple[int, int, int]) -> np.ndarray:
-    """sRGB 0-255 to linear 0-1 (3,), as glTF materials want it (IEC 61966-2-1)."""
+def linear(colour: tuple[int, int, int] | np.ndarray) -> np.ndarray:
+    """sRGB 0-255 (..., 3) to linear 0-1, as glTF materials want it (IEC 61966-2-1)."""
     c = np.asarray(colour, np.float64) / 255
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)

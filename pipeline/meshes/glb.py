@@ -27,19 +27,38 @@ from pipeline.meshes.geometry import check_mesh, vertex_normals, y_up_from_world
 
 INFLUENCES = 4
 _COMPONENTS = {"u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
-_SHAPES = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
+_SHAPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
 _VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
+_SMOOTH = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}  # trilinear, clamped
 
 
 @dataclass(frozen=True)
 class StillMesh:
-    """A named mesh: vertices (V, 3) world metres, faces (F, 3), sRGB colour, normals (V, 3) or None for smooth ones."""
+    """A named mesh: vertices (V, 3) world metres, faces (F, 3), sRGB colour, normals (V, 3) or None for smooth ones,
+    colours (V, 3) uint8 sRGB of the vertices or None."""
 
     name: str
     vertices: np.ndarray
     faces: np.ndarray
     colour: tuple[int, int, int]
     normals: np.ndarray | None = None
+    colours: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Skin:
+    """What a mesh looks like: a texture.
+
+    Attributes:
+        vertices: (W,) which vertex of the mesh each of the file's is; seams double some.
+        uv: (W, 2) texture coordinates 0..1, v upwards. faces: (F, 3) of the W.
+        image: the texture, a JPEG file's bytes.
+    """
+
+    vertices: np.ndarray
+    uv: np.ndarray
+    faces: np.ndarray
+    image: bytes
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,7 @@ class SkinnedPerson:
         rotations: (N, J, 3) axis-angle to the parent, radians; of the root to the world.
         root_positions: (N, 3) where the root joint is in the world, metres.
         colour: sRGB 0-255.
+        skin: its texture, or None for the plain colour.
     """
 
     name: str
@@ -71,6 +91,7 @@ class SkinnedPerson:
     rotations: np.ndarray
     root_positions: np.ndarray
     colour: tuple[int, int, int]
+    skin: Skin | None = None
 
 
 def glb_meshes(meshes: Sequence[StillMesh], up: np.ndarray) -> bytes:
@@ -89,7 +110,9 @@ def glb_meshes(meshes: Sequence[StillMesh], up: np.ndarray) -> bytes:
         vertices, faces = check_mesh(mesh.vertices, mesh.faces)
         normals = vertex_normals(vertices, faces) if mesh.normals is None else mesh.normals
         attributes = {"POSITION": glb.vertices(vertices @ turn.T), "NORMAL": glb.vertices(normals @ turn.T)}
-        index = glb.mesh(mesh.name, attributes, faces, mesh.colour)
+        if mesh.colours is not None:
+            attributes["COLOR_0"] = glb.colours(mesh.colours)
+        index = glb.mesh(mesh.name, attributes, faces, None if mesh.colours is not None else mesh.colour)
         glb.roots.append(glb.add("nodes", {"name": mesh.name, "mesh": index}))
     return glb.to_bytes()
 
@@ -191,15 +214,21 @@ def _add_person(glb: _Glb, animation: _Animation, person: SkinnedPerson, turn: n
             glb.json["nodes"][nodes[parent]].setdefault("children", []).append(nodes[j])
 
     index, weights = cut_weights(person.weights)
+    normals, skin = vertex_normals(vertices, faces), person.skin
+    every = np.arange(len(vertices)) if skin is None else skin.vertices
     attributes = {
-        "POSITION": glb.vertices(vertices),
-        "NORMAL": glb.vertices(vertex_normals(vertices, faces)),
-        "JOINTS_0": glb.accessor(index, _VERTICES),
-        "WEIGHTS_0": glb.vertices(weights),
+        "POSITION": glb.vertices(vertices[every]),
+        "NORMAL": glb.vertices(normals[every]),
+        "JOINTS_0": glb.accessor(index[every], _VERTICES),
+        "WEIGHTS_0": glb.vertices(weights[every]),
     }
+    texture = None
+    if skin is not None:
+        attributes["TEXCOORD_0"] = glb.vertices(np.column_stack([skin.uv[:, 0], 1 - skin.uv[:, 1]]))
+        texture, faces = glb.texture(f"{person.name}_skin", skin.image), np.asarray(skin.faces, np.int32)
     inverse_binds = np.tile(np.eye(4), (len(joints), 1, 1))
     inverse_binds[:, 3, :3] = -joints  # matrices are stored column by column
-    mesh = glb.mesh(f"{person.name}_body", attributes, faces, person.colour)
+    mesh = glb.mesh(f"{person.name}_body", attributes, faces, None if skin is not None else person.colour, texture)
     skin = glb.add(
         "skins",
         {"name": person.name, "joints": nodes, "inverseBindMatrices": glb.accessor(inverse_binds.astype(np.float32))},
@@ -296,11 +325,39 @@ class _Glb:
         self._known[digest] = self.add("accessors", accessor)
         return self._known[digest]
 
-    def mesh(self, name: str, attributes: dict[str, int], faces: np.ndarray, colour: tuple[int, int, int]) -> int:
+    def colours(self, colours: np.ndarray) -> int:
+        """An accessor of sRGB colours (V, 3) uint8, which the format wants linear; 16 bits keep the dark ones apart."""
+        values = np.rint(linear(np.asarray(colours)) * 65535).astype(np.uint16)
+        opaque = np.full((len(values), 1), 65535, np.uint16)  # four, so that every row is aligned
+        index = self.accessor(np.concatenate([values, opaque], 1), _VERTICES)
+        self.json["accessors"][index]["normalized"] = True
+        return index
+
+    def texture(self, name: str, jpeg: bytes) -> int:
+        view = self.add("bufferViews", {"buffer": 0, "byteOffset": self._length, "byteLength": len(jpeg)})
+        self._parts.append(jpeg + b"\0" * (-len(jpeg) % 4))
+        self._length += len(self._parts[-1])
+        image = self.add("images", {"name": name, "mimeType": "image/jpeg", "bufferView": view})
+        sampler = self.json["samplers"].index(_SMOOTH) if _SMOOTH in self.json.get("samplers", []) else None
+        sampler = self.add("samplers", _SMOOTH) if sampler is None else sampler
+        return self.add("textures", {"source": image, "sampler": sampler})
+
+    def mesh(
+        self,
+        name: str,
+        attributes: dict[str, int],
+        faces: np.ndarray,
+        colour: tuple[int, int, int] | None,
+        texture: int | None = None,
+    ) -> int:
+        """``colour`` None: white, for what vertices or a texture say."""
         if not len(faces):
             raise ValueError(f"{name} has no faces")
         kind = np.uint16 if faces.max() < 0xFFFF else np.uint32  # 65535 itself is reserved
-        surface = {"baseColorFactor": [*linear(colour).tolist(), 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.75}
+        base = [1.0, 1.0, 1.0] if colour is None else linear(colour).tolist()
+        surface: dict[str, Any] = {"baseColorFactor": [*base, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.75}
+        if texture is not None:
+            surface["baseColorTexture"] = {"index": texture}
         primitive = {
             "attributes": attributes,
             "indices": self.accessor(faces.astype(kind).ravel(), _INDICES),

@@ -1,0 +1,72 @@
+"""Colours of surface points in one view, and how far each is to be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from pipeline.cameras import Camera
+
+EDGE_PX = 5.0
+"""Pixels from the mask's border over which trust rises: colours at the very border are the background's too."""
+LEAST_COSINE = 0.15
+"""Surface seen more aslant than this is not coloured."""
+DEPTH_M = 0.012
+"""A point this far behind what the view shows of its own surface is hidden."""
+
+
+@dataclass(frozen=True)
+class ColourView:
+    """What one camera saw of one person at one instant.
+
+    Attributes:
+        camera: pinhole. image: (H, W, 3) uint8. mask: (H, W) bool, the person's pixels.
+        depth: (H, W) metres along the axis of the person's own surface, infinity off it.
+    """
+
+    camera: Camera
+    image: np.ndarray
+    mask: np.ndarray
+    depth: np.ndarray
+
+    @cached_property
+    def _inside(self) -> np.ndarray:
+        """(H, W) float32, pixels to the mask's border."""
+        return cv2.distanceTransform(self.mask.astype(np.uint8), cv2.DIST_L2, 3)
+
+    def sample(self, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Colours (N, 3) float32 0..255 and weights (N,) of points (N, 3) with unit normals (N, 3), world.
+
+        The weight is 0 where the view says nothing of a point, else the pixels a metre of surface covers there, times
+        how squarely it is seen and how far from the mask's border.
+        """
+        camera = self.camera
+        local = camera.to_camera(points)
+        pixels = camera.project(points)
+        known = np.isfinite(pixels).all(-1)
+        at = np.where(known[:, None], pixels, -10).astype(np.float32)
+        x, y = at[:, 0], at[:, 1]
+        inside = _looked_up(self._inside, x, y, cv2.INTER_LINEAR, 0)
+        ramp = np.clip((inside - 0.5) / EDGE_PX, 0, 1)
+        depth = _looked_up(self.depth.astype(np.float32), x, y, cv2.INTER_NEAREST, np.inf)
+        toward = camera.centre - points
+        distance = np.linalg.norm(toward, axis=1)
+        cosine = (toward * normals).sum(1) / np.maximum(distance, 1e-9)
+        shown = known & (local[:, 2] < depth + DEPTH_M) & (cosine > LEAST_COSINE)
+        scale = camera.K[0, 0] / np.maximum(local[:, 2], 1e-3)
+        weights = np.where(shown, ramp * cosine * cosine * scale, 0)
+        colours = _looked_up(self.image, x, y, cv2.INTER_LINEAR, 0).astype(np.float32)
+        return colours, weights
+
+
+def _looked_up(image: np.ndarray, x: np.ndarray, y: np.ndarray, how: int, beyond: float) -> np.ndarray:
+    """Values at N points, in strips that OpenCV can index."""
+    out = [
+        cv2.remap(image, x[None, a : a + 32000], y[None, a : a + 32000], how, borderMode=cv2.BORDER_CONSTANT,
+                  borderValue=beyond)[0]
+        for a in range(0, max(len(x), 1), 32000)
+    ]  # fmt: skip
+    return np.concatenate(out)
