@@ -52,6 +52,7 @@ SCHEMAS: dict[str, tuple[int, dict[str, tuple[str, int]]]] = {
         {"frames": ("i", 1), "person_ids": ("i", 1), "cameras": ("S", 1), "sizes": ("i", 2), "state": ("i", 3),
          "entry": ("i", 3), "windows": ("i", 4), "bits/bytes": ("u", 1), "bits/offsets": ("i", 1)},
     ),
+    "registered": (1, {"offsets": ("f", 1), "vertex_colours": ("u", 2), "seen": ("b", 1), "texture": ("u", 1)}),
     "stills": (1, {"names": ("S", 1), "reason": ("u", 1)}),
     "manifest": (1, {"names": ("S", 1), "sizes": ("i", 1)}),
     "surface_inputs": (

@@ -255,6 +255,8 @@ class ExportConfig(Section):
         ["bvh", "trc", "c3d", "smplx"], description="Motion for other tools, +y up: bvh: skeletons of the bodies; trc, "
         "c3d: joints as markers; usdc, usdz: everybody skinned; smplx: parameters a person (world of the calibration)."
     )
+    texture: bool = Field(True, description="Colours from the views: a textured, registered body in session.glb.")
+    texture_size: int = Field(1024, ge=64, le=8192, description="Texels a side of the texture.")
     overlays: bool = Field(True, description="A video a camera with skeletons and bodies drawn over it.")
     overlay_height: int = Field(720, ge=90, le=4320, description="Height of the overlay videos, pixels.")
 

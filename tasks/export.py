@@ -17,7 +17,7 @@ from pipeline.files import write_atomic
 from tasks.bodies import load_model
 from tasks.execution import Context
 from tasks.manifests import put_manifest
-from tasks.people import bodies_of, names_of, tracks_of
+from tasks.people import Source, bodies_of, names_of, tracks_of
 
 MOTION = ("bvh", "trc", "c3d", "usdc", "usdz", "npz")
 """Suffixes of files in ``export/motion``."""
@@ -68,11 +68,32 @@ def _write_bodies(context: Context, folder: Path, bodies: dict, frames: np.ndarr
     label = f"open {context.session.config.body.gender}" if name == "open" else Path(name).stem
     files = [_write(folder / "bodies.npz", npz_bytes(body_arrays(bodies, fps, label, frames=frames)))]
     span = (int(frames[0]), int(frames[-1]))
-    files.append(_write(folder / "session.glb", session_glb(model, bodies, up, fps, span)))
+    files.append(_write(folder / "session.glb", session_glb(model, bodies, up, fps, span, dresses_of(context))))
     for done, (frame, people) in enumerate(body_meshes(model, bodies, frames), 1):
         files += write_frame_meshes(folder / "meshes", frame, people, config.formats, up)
         context.progress(done / len(frames))
     return files
+
+
+def dresses_of(source: Source) -> dict:
+    """Person id -> offsets and texture of their registered body, for ``session_glb``."""
+    from pipeline.meshes.glb import Skin
+    from pipeline.texture.atlas import Atlas
+    from tasks.registration import texture_coordinates
+
+    found, split = {}, None
+    for part in source.parts("registration"):
+        artifact = source.open(part)
+        if not artifact.attribute("valid"):
+            continue
+        jpeg, skin = artifact["texture"].tobytes(), None
+        if jpeg:
+            if split is None:
+                faces, uv = texture_coordinates(source.session)
+                split = Atlas(faces, *uv, 1).split()
+            skin = Skin(*split, jpeg)
+        found[part.person] = (artifact["offsets"].astype(np.float64), skin)
+    return found
 
 
 def _write_motion(context: Context, folder: Path, bodies: dict, skeletons: dict[str, np.ndarray]) -> list[Path]:
@@ -107,7 +128,10 @@ def _body_motion(context: Context, bodies: dict, frames: np.ndarray, fps: float)
     wanted, step = session.config.export.motion, session.config.capture.frames.step
     made: dict[str, bytes | str] = {}
     model = load_model(session)
-    people = {i: skinned_person(model, i, body) for i, body in sorted(bodies.items())}
+    dresses = dresses_of(context)
+    people = {
+        i: skinned_person(model, i, body, dresses.get(i, (None,))[0]) for i, body in sorted(bodies.items())
+    }
     motions = {i: motion_of(person, up, fps, step) for i, person in people.items() if len(person.frames)}
     for i, motion in motions.items():
         if "bvh" in wanted:

@@ -68,6 +68,8 @@ class Graph:
             skipped |= set(STAGES_OF_SURFACES)
         if not config.export.overlays:
             skipped.add("overlays")
+        if not (config.export.texture and self.session.has_images):
+            skipped.add("registration")
         if config.stills is None:
             skipped |= {s.name for s in STAGES.values() if s.scope == BATCH}
         return [s for s in STAGES.values() if s.name not in skipped]

@@ -26,7 +26,8 @@ import numpy as np
 from pipeline.body.parameters import BodyTrack
 from pipeline.export.people import on_timeline, timeline
 from pipeline.meshes.colours import person_colour
-from pipeline.meshes.glb import SkinnedPerson, glb_skinned
+from pipeline.meshes.geometry import vertex_normals
+from pipeline.meshes.glb import Skin, SkinnedPerson, glb_skinned
 from pipeline.skeletons import SMPLX55
 
 if TYPE_CHECKING:
@@ -96,8 +97,14 @@ def posed_vertices(model: BodyModel, body: BodyTrack, rows: np.ndarray) -> np.nd
     return out
 
 
-def skinned_person(model: BodyModel, person_id: int, body: BodyTrack) -> SkinnedPerson:
-    """A track as what ``glb_skinned`` takes: the frames with a body, the person's own shape, no facial expression."""
+def skinned_person(
+    model: BodyModel, person_id: int, body: BodyTrack, offsets: np.ndarray | None = None, skin: Skin | None = None
+) -> SkinnedPerson:
+    """A track as what ``glb_skinned`` takes: the frames with a body, the person's own shape, no facial expression.
+
+    Args:
+        offsets: (V,) metres by which the skin is moved out (``pipeline.registration``). skin: its texture.
+    """
     good = np.flatnonzero(posable(body))
     array = {name: getattr(model, name).detach().cpu().double().numpy() for name in _MODEL_ARRAYS}
     betas = np.nan_to_num(np.asarray(body.betas, np.float64))
@@ -106,10 +113,13 @@ def skinned_person(model: BodyModel, person_id: int, body: BodyTrack) -> Skinned
     parts = (body.global_orient, body.body_pose, body.jaw_pose)
     hands = (body.left_hand_pose, body.right_hand_pose)
     rotations = np.concatenate([*(p[good] for p in parts), eyes, *(h[good] for h in hands)], 1)
+    vertices, faces = array["template"] + array["shapedirs"][..., : len(betas)] @ betas, model.faces.cpu().numpy()
+    if offsets is not None:
+        vertices = vertices + vertex_normals(vertices, faces) * offsets[:, None]
     return SkinnedPerson(
         name=f"person_{person_id}",
-        vertices=array["template"] + array["shapedirs"][..., : len(betas)] @ betas,
-        faces=model.faces.cpu().numpy(),
+        vertices=vertices,
+        faces=faces,
         weights=array["weights"],
         joints=joints,
         parents=np.array(model.parents),
@@ -118,14 +128,26 @@ def skinned_person(model: BodyModel, person_id: int, body: BodyTrack) -> Skinned
         rotations=rotations.reshape(len(good), len(joints), 3),
         root_positions=joints[0] + np.asarray(body.transl, np.float64)[good],
         colour=person_colour(person_id),
+        skin=skin,
     )
 
 
+Dress = tuple[np.ndarray, Skin | None]
+"""Offsets (V,) of a registered body and its texture."""
+
+
 def session_glb(
-    model: BodyModel, bodies: Mapping[int, BodyTrack], up: np.ndarray, fps: float, span: tuple[int, int]
+    model: BodyModel,
+    bodies: Mapping[int, BodyTrack],
+    up: np.ndarray,
+    fps: float,
+    span: tuple[int, int],
+    dresses: Mapping[int, Dress] | None = None,
 ) -> bytes:
-    """``session.glb``: everybody's body, skinned and animated; see ``pipeline.meshes.glb``."""
-    people = [skinned_person(model, person, bodies[person]) for person in sorted(bodies)]
+    """``session.glb``: everybody's body, skinned and animated, dressed where they are registered; see
+    ``pipeline.meshes.glb``."""
+    dresses = dresses or {}
+    people = [skinned_person(model, i, bodies[i], *dresses.get(i, (None, None))) for i in sorted(bodies)]
     return glb_skinned(people, up, fps, span)
 
 

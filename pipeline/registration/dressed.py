@@ -1,0 +1,167 @@
+"""A registered, textured body of one person: what is gathered over frames, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.cameras import Camera
+from pipeline.meshes.geometry import vertex_normals
+from pipeline.raster import Raster
+from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
+from pipeline.texture.atlas import Atlas
+from pipeline.texture.colours import GREY, blended, filled
+from pipeline.texture.exposure import camera_gains
+from pipeline.texture.views import ColourView
+
+_MOST_FOR_GAINS = 60_000
+"""Points a camera pair is compared by; more tell nothing new."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One camera's picture of the person at one instant: pinhole camera, image (H, W, 3) uint8, mask (H, W) bool."""
+
+    camera: Camera
+    image: np.ndarray
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Instant:
+    """One frame: the posed body (V, 3), its surface (vertices, faces) or None, and by camera name what was seen."""
+
+    body: np.ndarray
+    surface: tuple[np.ndarray, np.ndarray] | None
+    views: Mapping[str, Seen]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What is kept of it.
+
+    Attributes:
+        offsets: (V,) float32 metres along the normals of the unposed body.
+        gains: (C, 3) float32 factors of the cameras' colours.
+        vertex_colours: (V, 3) uint8. seen: (V,) bool, some view saw the vertex.
+        texture: (S, S, 3) uint8, or None without texture coordinates.
+        surfaces: frames whose surface took part.
+    """
+
+    offsets: np.ndarray
+    gains: np.ndarray
+    vertex_colours: np.ndarray
+    seen: np.ndarray
+    texture: np.ndarray | None
+    surfaces: int
+
+
+@dataclass
+class _Gathered:
+    colours: np.ndarray
+    weight: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.weight = np.zeros(len(self.colours))
+
+    def add(self, samples: Sequence[tuple[np.ndarray, np.ndarray]], gains: np.ndarray) -> None:
+        colours, weight = blended(samples, gains)
+        self.colours += colours * weight[:, None]
+        self.weight += weight
+
+    def mean(self) -> np.ndarray:
+        return self.colours / np.maximum(self.weight, 1e-12)[:, None]
+
+
+def register(
+    instants: Sequence[Instant],
+    faces: np.ndarray,
+    still: np.ndarray,
+    cameras: Sequence[str],
+    raster: Raster,
+    atlas: Atlas | None,
+    options: RegistrationOptions | None = None,
+) -> Registered:
+    """Move the body's skin out to the surfaces, balance the cameras, and colour it from all frames and views.
+
+    Args:
+        instants: frames, some of them with surfaces. still: (V,) 1 for vertices that keep the body's place.
+        cameras: all names, in the order of the gains.
+    """
+    options = options or RegistrationOptions()
+    distances = [distances_to(i.body, faces, *i.surface, options) for i in instants if i.surface is not None]
+    count = len(instants[0].body)
+    offsets = offsets_of(np.stack(distances), faces, still, options) if distances else np.zeros(count)
+    looks = [_looks(i, offsets, faces, raster) for i in instants]
+    gains = _gains(looks, cameras)
+    at_vertices, at_texels = _Gathered(np.zeros((count, 3))), None
+    if atlas is not None:
+        at_texels = _Gathered(np.zeros((atlas.count, 3)))
+    for vertices, normals, views in looks:
+        names = [n for n in cameras if n in views]
+        if not names:
+            continue
+        own = gains[[cameras.index(n) for n in names]]
+        at_vertices.add([views[n].sample(vertices, normals) for n in names], own)
+        if at_texels is not None:
+            points, directions = atlas.points(vertices), atlas.points(normals)
+            directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+            at_texels.add([views[n].sample(points, directions) for n in names], own)
+    seen = at_vertices.weight > 0
+    colours = filled(at_vertices.mean(), seen, faces)
+    texture = None
+    if atlas is not None:
+        # Where no texel was seen, the vertices' colours spread; they meet without a step where little was seen.
+        sure = _sure(at_texels.weight)
+        texture = atlas.image(sure[:, None] * at_texels.mean() + (1 - sure[:, None]) * atlas.points(colours))
+    return Registered(
+        offsets.astype(np.float32),
+        gains.astype(np.float32),
+        np.clip(np.rint(colours), 0, 255).astype(np.uint8),
+        seen,
+        texture,
+        len(distances),
+    )
+
+
+def moved_out(vertices: np.ndarray, faces: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """(V, 3) vertices of a body, posed or not, with its skin moved out by ``offsets`` (V,)."""
+    return vertices + vertex_normals(vertices, faces) * offsets[:, None]
+
+
+def _looks(instant: Instant, offsets: np.ndarray, faces: np.ndarray, raster: Raster):
+    """Vertices and normals of the dressed body in one frame, and by name what the cameras say of it."""
+    vertices = moved_out(instant.body, faces, offsets)
+    names = list(instant.views)
+    rendered = raster.render_views(vertices, faces, [instant.views[n].camera for n in names])
+    views = {
+        n: ColourView(instant.views[n].camera, instant.views[n].image, instant.views[n].mask, seen.depth)
+        for n, seen in zip(names, rendered, strict=True)
+    }
+    return vertices, vertex_normals(vertices, faces).astype(np.float64), views
+
+
+def _gains(looks, cameras: Sequence[str]) -> np.ndarray:
+    """From the vertices of all frames."""
+    colours, weights = [], []
+    for vertices, normals, views in looks:
+        c = np.full((len(vertices), len(cameras), 3), GREY, np.float32)
+        w = np.zeros((len(vertices), len(cameras)))
+        for name, view in views.items():
+            c[:, cameras.index(name)], w[:, cameras.index(name)] = view.sample(vertices, normals)
+        shared = (w > 0).sum(1) > 1
+        colours.append(c[shared])
+        weights.append(w[shared])
+    colours, weights = np.concatenate(colours), np.concatenate(weights)
+    if not len(colours):
+        return np.ones((len(cameras), 3))
+    some = slice(None, None, max(1, len(colours) // _MOST_FOR_GAINS))
+    return camera_gains(colours[some], weights[some])
+
+
+def _sure(weight: np.ndarray) -> np.ndarray:
+    """(N,) 0..1, how far texels are believed beside the colours of the vertices about them."""
+    usual = np.median(weight[weight > 0]) if (weight > 0).any() else 1.0
+    return weight / (weight + 0.02 * usual)

@@ -1,0 +1,193 @@
+"""Texture against a ball whose colours are known: what views give is what is painted on it."""
+
+import io
+
+import numpy as np
+import pygltflib
+import pytest
+from PIL import Image
+
+from pipeline.cameras import Camera
+from pipeline.meshes.colours import linear
+from pipeline.meshes.glb import StillMesh, glb_meshes
+from pipeline.raster_open3d import Open3DRaster
+from pipeline.registration.dressed import Instant, Seen, register
+from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
+from pipeline.texture.atlas import Atlas, encoded
+from pipeline.texture.colours import filled, vertex_colours
+from pipeline.texture.exposure import camera_gains
+from pipeline.texture.views import ColourView
+
+RADIUS = 0.3
+RASTER = Open3DRaster(threads=1)
+
+
+def ball(rings=48, radius=RADIUS):
+    """Vertices, faces, and texture coordinates whose seam doubles vertices."""
+    v, u = np.mgrid[0 : rings + 1, 0 : 2 * rings + 1]
+    polar, turn = np.pi * v / rings, np.pi * u / rings
+    grid = np.stack([np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar)], -1) * radius
+    index = np.where(u == 2 * rings, v * 2 * rings, v * 2 * rings + u)
+    index = np.where(v == 0, 0, np.where(v == rings, rings * 2 * rings, index))
+    vertices = np.zeros(((rings + 1) * 2 * rings, 3))
+    vertices[index.ravel()] = grid.reshape(-1, 3)
+    at = v * (2 * rings + 1) + u
+    quads = np.stack([at[:-1, :-1], at[1:, :-1], at[1:, 1:], at[:-1, 1:]], -1).reshape(-1, 4)
+    uv_faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    faces = index.ravel()[uv_faces]
+    real = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    uv = np.stack([u / (2 * rings), 1 - v / rings], -1).reshape(-1, 2)
+    used, faces = np.unique(faces[real], return_inverse=True)
+    return vertices[used], faces.reshape(-1, 3), uv, uv_faces[real]
+
+
+def painted(points):
+    """The true colour of a place on the ball: smooth, different everywhere."""
+    direction = points / np.linalg.norm(points, axis=-1, keepdims=True)
+    return 128 + 70 * np.sin(2.5 * direction + np.array([0.3, 1.1, 2.2]))
+
+
+def ring(count, size=(320, 320)):
+    cameras = []
+    for k in range(count):
+        angle = 2 * np.pi * k / count
+        eye = np.array([2 * np.cos(angle), 2 * np.sin(angle), 0.5])
+        forward = -eye / np.linalg.norm(eye)
+        right = np.cross(forward, [0, 0, 1])
+        right /= np.linalg.norm(right)
+        R = np.stack([right, np.cross(forward, right), forward])
+        K = np.array([[700, 0, 159.5], [0, 700, 159.5], [0, 0, 1.0]])
+        cameras.append(Camera(f"c{k}", size, K, R, -R @ eye))
+    return cameras
+
+
+def seen_by(camera, vertices, faces, gain=1.0):
+    """The picture of the painted ball, its mask and depth."""
+    result = RASTER.render(vertices, faces, camera)
+    places = result.interpolate(faces, vertices, 1.0)
+    picture = np.where(result.hit[..., None], painted(places) * gain, 20)
+    return ColourView(camera, np.clip(np.rint(picture), 0, 255).astype(np.uint8), result.hit, result.depth)
+
+
+@pytest.fixture(scope="module")
+def made():
+    vertices, faces, uv, uv_faces = ball()
+    return vertices, faces, Atlas(faces, uv, uv_faces, 128)
+
+
+def test_vertices_take_the_colours_that_are_painted_on_them(made):
+    vertices, faces, _ = made
+    views = [seen_by(c, vertices, faces) for c in ring(6)]
+    colours, seen = vertex_colours(vertices, faces, views, np.ones((6, 3)))
+    error = np.abs(colours - painted(vertices))
+    assert seen.mean() > 0.8 and error[seen].mean() < 2 and np.quantile(error[seen], 0.99) < 8
+    assert error[~seen].mean() < 30  # a plausible guess where nobody saw it
+
+
+def test_the_back_keeps_no_colour_of_the_front(made):
+    """Through a view's eyes the far side is hidden, though its points fall on the person's pixels."""
+    vertices, faces, _ = made
+    (camera,) = ring(1)
+    _, weights = seen_by(camera, vertices, faces).sample(vertices, vertices / RADIUS)
+    assert weights[vertices[:, 0] < 0].max() == 0 and (weights[vertices[:, 0] > 0.25] > 0).all()
+
+
+def test_differing_exposures_are_found_and_taken_back(made):
+    vertices, faces, _ = made
+    true = np.array([[1.0, 1.1, 0.8], [0.8, 0.9, 1.1], [1.2, 1.0, 1.0], [1.0, 1.0, 1.15]])
+    views = [seen_by(c, vertices, faces, gain) for c, gain in zip(ring(4), true, strict=True)]
+    samples = [v.sample(vertices, vertices / RADIUS) for v in views]
+    gains = camera_gains(*(np.stack([s[k] for s in samples], 1) for k in (0, 1)))
+    together = gains * true
+    assert np.abs(together / together.mean(0) - 1).max() < 0.02
+    colours, seen = vertex_colours(vertices, faces, views, gains)
+    shade = (colours[seen] / painted(vertices)[seen]).mean(0)
+    assert np.abs(colours[seen] / shade - painted(vertices)[seen]).mean() < 3
+
+
+def test_a_camera_that_shares_nothing_keeps_its_colours():
+    colours = np.full((50, 3, 3), 100.0)
+    colours[:, 1] *= 1.3
+    weights = np.ones((50, 3))
+    weights[:, 2] = 0
+    gains = camera_gains(colours, weights)
+    assert gains[2] == pytest.approx(1.0) and (gains[0] / gains[1]) == pytest.approx(1.3, rel=1e-3)
+
+
+def test_what_nobody_saw_lies_between_its_neighbours(made):
+    vertices, faces, _ = made
+    known = np.abs(vertices[:, 2]) > 0.1
+    field = vertices[:, 2:3]  # a membrane between two caps
+    assert np.abs(filled(np.where(known[:, None], field, 99.0), known, faces) - field).max() < 0.03
+
+
+def test_no_views_and_nothing_known_give_grey(made):
+    vertices, faces, _ = made
+    colours, seen = vertex_colours(vertices, faces, [], np.ones((0, 3)))
+    assert not seen.any() and (colours == 128).all()
+
+
+def test_the_atlas_shows_the_right_place_of_the_surface(made):
+    vertices, faces, atlas = made
+    image = atlas.image(painted(atlas.points(vertices)))
+    which, uv, split_faces = atlas.split()
+    at = np.clip(np.rint(np.column_stack([uv[:, 0], 1 - uv[:, 1]]) * 128 - 0.5), 0, 127).astype(int)
+    away = np.abs(image[at[:, 1], at[:, 0]] - painted(vertices[which]))
+    assert np.median(away) < 4 and (vertices[which][split_faces] == vertices[faces]).all()
+
+
+# --- registration ---------------------------------------------------------------------------------------------------
+
+
+def test_the_skin_moves_out_to_the_surface_and_is_coloured(made):
+    vertices, faces, atlas = made
+    clothed = vertices * (1 + 0.1 * (vertices[:, 2:] > 0))  # the upper half wears three centimetres
+    cameras = ring(5)
+    instants = []
+    for _ in range(2):
+        pictures = {c.name: seen_by(c, clothed, faces) for c in cameras}
+        views = {n: Seen(v.camera, v.image, v.mask) for n, v in pictures.items()}
+        instants.append(Instant(vertices, (clothed, faces), views))
+    found = register(instants, faces, np.zeros(len(vertices)), [c.name for c in cameras], RASTER, atlas)
+    high, low = vertices[:, 2] > 0.08, vertices[:, 2] < -0.08
+    assert np.abs(found.offsets[high] - 0.03).max() < 0.004 and np.abs(found.offsets[low]).max() < 0.004
+    assert np.abs(found.vertex_colours[found.seen] - painted(vertices)[found.seen]).mean() < 4
+    assert found.texture.shape == (128, 128, 3) and found.surfaces == 2
+
+
+def test_holes_and_frames_without_a_surface_do_not_move_the_skin_wrongly(made):
+    vertices, faces, _ = made
+    options = RegistrationOptions()
+    holed = faces[vertices[faces].mean(1)[:, 0] < 0.2]
+    distances = distances_to(vertices, faces, vertices * 1.1, holed, options)
+    assert np.isnan(distances[vertices[:, 0] > 0.25]).all()
+    assert np.nanmax(np.abs(distances - 0.03)) < 0.003
+    offsets = offsets_of(distances[None], faces, np.zeros(len(vertices)), options)
+    assert np.abs(offsets - 0.03).max() < 0.004  # the hole takes what is about it
+
+
+def test_a_far_surface_is_none():
+    vertices, faces, _, _ = ball(12)
+    assert np.isnan(distances_to(vertices, faces, vertices * 2, faces, RegistrationOptions())).all()
+
+
+# --- in files -------------------------------------------------------------------------------------------------------
+
+
+def test_vertex_colours_stand_in_the_file_as_the_format_wants_them():
+    vertices, faces, _, _ = ball(8)
+    colours = np.clip(painted(vertices), 0, 255).astype(np.uint8)
+    mesh = StillMesh("ball", vertices, faces, (255, 0, 0), colours=colours)
+    gltf = pygltflib.GLTF2.load_from_bytes(glb_meshes([mesh], np.array([0, 1.0, 0])))
+    attribute = gltf.accessors[gltf.meshes[0].primitives[0].attributes.COLOR_0]
+    view = gltf.bufferViews[attribute.bufferView]
+    data = gltf.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength]
+    stored = np.frombuffer(data, np.uint16).reshape(-1, 4) / 65535
+    assert attribute.normalized and attribute.componentType == 5123 and (stored[:, 3] == 1).all()
+    assert np.abs(stored[:, :3] - linear(colours)).max() < 1e-4
+    assert gltf.materials[0].pbrMetallicRoughness.baseColorFactor == [1, 1, 1, 1]
+
+
+def test_a_texture_is_a_jpeg():
+    image = Image.open(io.BytesIO(encoded(np.full((16, 16, 3), (200, 30, 30), np.uint8))))
+    assert image.format == "JPEG" and np.abs(np.array(image)[8, 8].astype(int) - (200, 30, 30)).max() < 8
