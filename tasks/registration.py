@@ -76,12 +76,11 @@ class _Source:
         self._surfaces = [*sequences["fusion"], *sequences["surface"]]
 
     def frames(self) -> list[int]:
-        """Up to ``FRAMES``, evenly spread; those with surfaces first, where there are any."""
-        valid = self._body.frames[np.asarray(self._body.valid, bool)]
-        with_surface = [n for n in valid.tolist() if self._surface(n, peek=True)]
-        chosen = with_surface or valid.tolist()
-        places = np.unique(np.linspace(0, len(chosen) - 1, FRAMES).round().astype(int)) if chosen else []
-        return [chosen[k] for k in places]
+        """Up to ``FRAMES``: those with surfaces, evenly spread, and others where they are few."""
+        valid = self._body.frames[np.asarray(self._body.valid, bool)].tolist()
+        with_surface = _spread([n for n in valid if self._surface(n, peek=True)], FRAMES)
+        others = [n for n in valid if n not in with_surface]
+        return sorted([*with_surface, *_spread(others, FRAMES - len(with_surface))])
 
     def instant(self, frame: int):
         from pipeline.export.bodies import posed_vertices
@@ -115,6 +114,12 @@ class _Source:
             if image is not None:
                 views[camera.name] = Seen(camera, image, mask)
         return views
+
+
+def _spread(frames: list[int], most: int) -> list[int]:
+    if not frames or most < 1:
+        return []
+    return [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, most).round().astype(int))]
 
 
 def texture_coordinates(session: Session):
