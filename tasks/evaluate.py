@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, str] = {
     "association": "tasks.benchmarks.association",
     "body": "tasks.benchmarks.body",
     "stills": "tasks.benchmarks.stills",
+    "fusion": "tasks.benchmarks.fusion",
     "table1": "tasks.benchmarks.table1",
 }
 """Names of benchmarks and the modules that run them."""

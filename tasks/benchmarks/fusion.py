@@ -1,0 +1,160 @@
+"""Temporal fusion against exact answers: a walking skin without noise, with noise, with relief; and reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from data.surface_scenes import SceneBody, Triangles
+from pipeline.config import Number, Section
+from pipeline.quality.metrics import (
+    NearestSurface,
+    amplitude_ratio,
+    flicker_mm,
+    offsets_along_normals,
+    score_surface,
+)
+from tasks.benchmarks.benchmark import Benchmark, Request, Row
+
+Category = Literal["clean", "noise", "wrinkles", "reconstructed"]
+
+MEASURES = {
+    "p95_mm": 2, "error_ratio": 3, "flicker_ratio": 3, "flicker_mm": 2, "amplitude_ratio": 3,
+    "chamfer_before_cm": 3, "chamfer_cm": 3,
+}  # fmt: skip
+
+
+class FusionBenchmark(Section):
+    """See configs/benchmarks/fusion.yaml."""
+
+    methods: list[Literal["paper", "weighted"]] = Field(
+        ["paper", "weighted"], min_length=1, description="Plain mean, or weights by visibility and agreement."
+    )
+    categories: list[Category] = Field(
+        ["clean", "noise", "wrinkles", "reconstructed"], min_length=1, description="What is wrong with the meshes."
+    )
+    window: int = Field(3, ge=3, le=9, multiple_of=1, description="Frames fused into one, odd.")
+    frames: int = Field(5, ge=3, le=200, description="Length of the sequences; those with a whole window are judged.")
+    voxel_m: Number = Field(0.003, ge=0.001, le=0.02, description="Grid of the fusion, metres.")
+    noise_m: Number = Field(0.005, gt=0, le=0.05, description="Standard deviation of the noise, along normals.")
+    noise_length_m: Number = Field(0.03, gt=0, le=1, description="Distance over which it is correlated.")
+    wrinkles_m: Number = Field(0.01, gt=0, le=0.05, description="Height of the wrinkles.")
+    reconstruction: str = Field(
+        "visual_hull", description="What makes the meshes of reconstructed: a method of table1, from six views."
+    )
+    resolution: int = Field(192, ge=32, le=1024, description="Voxels along a person's box, for the networks.")
+    hull_voxel_m: Number = Field(0.01, ge=0.002, le=0.1, description="Grid of the visual hull, metres.")
+    points: int = Field(20_000, ge=1000, description="Skin points that errors and flicker are measured at.")
+    seed: int = Field(0, ge=0, description="Of noise and points.")
+
+
+def run(config: FusionBenchmark, request: Request) -> list[Row]:
+    """One row a method and category."""
+    from data.synthetic.carried_skin import smooth_noise, walker, wrinkles
+    from tasks.benchmarks.surface_methods import make
+
+    method = make(config.reconstruction, config) if "reconstructed" in config.categories else None
+    person = walker(config.frames, 2)
+    points = person.sample(config.points, np.random.default_rng(config.seed))
+    generator = np.random.default_rng([config.seed, 1])
+    rows = []
+    for category in config.categories:
+        relief = wrinkles(person.rest, config.wrinkles_m) if category == "wrinkles" else 0.0
+        truth = [(person.skin(k, relief), person.faces) for k in range(config.frames)]
+        if category == "noise":
+            meshes = [
+                (person.skin(k, smooth_noise(person.rest, generator, config.noise_m, config.noise_length_m)),
+                 person.faces) for k in range(config.frames)
+            ]  # fmt: skip
+        elif category == "reconstructed":
+            meshes = list(_reconstructed(person, truth, method))
+        else:
+            meshes = truth
+        for name in config.methods:
+            fused = _fused(person, meshes, name == "weighted", config)
+            figures = _figures(person, points, truth, meshes, fused, relief, config)
+            rows.append({"method": name, "category": category, **figures})
+            request.tell(f"fusion: {category}, {name}")
+    order = list(config.methods)
+    return sorted(rows, key=lambda row: order.index(row["method"]))
+
+
+def _fused(person, meshes: list[Triangles], weighted: bool, config: FusionBenchmark) -> dict[int, Triangles]:
+    """Fused meshes of the frames whose windows are whole."""
+    from pipeline.fusion.fuse import window_frame
+    from pipeline.fusion.options import FusionOptions
+    from pipeline.fusion.surface import prepare
+    from pipeline.fusion.windows import fuse_sequence
+
+    options = FusionOptions(window=config.window, voxel_m=config.voxel_m, weighted=weighted)
+    half, count = config.window // 2, len(meshes)
+    fused = fuse_sequence(
+        np.arange(count), np.ones(count, bool),
+        lambda k: window_frame(prepare(*meshes[k]), person.bodies[k], options), options,
+        wanted=range(half, count - half), threads=1,
+    )  # fmt: skip
+    return {k: (out.vertices, out.faces) for k, out in fused}
+
+
+def _figures(person, points, truth, meshes, fused, relief, config: FusionBenchmark) -> dict[str, float]:
+    """Errors along the true skin's normals before and after, and the fused surface's distance from the truth."""
+    judged = sorted(fused)
+    before = np.stack([_offsets(person, k, points, meshes[k]) for k in judged])
+    after = np.stack([_offsets(person, k, points, fused[k]) for k in judged])
+    known = np.isfinite(before) & np.isfinite(after)
+    wanted = np.broadcast_to(relief, len(person.rest))[points]
+    error = [np.where(known, x - wanted, np.nan) for x in (before, after)]
+    rms = [float(np.sqrt(np.nanmean(e**2))) for e in error]
+    p95 = np.mean([np.percentile(NearestSurface(*truth[k])(fused[k][0])[0], 95) for k in judged])
+    flicker = [flicker_mm(e) for e in error]
+    out = {"p95_mm": 1000 * float(p95)}
+    if rms[0] > 1e-4:
+        out |= {"error_ratio": rms[1] / rms[0]}
+    if flicker[0] > 0.1:
+        out |= {"flicker_ratio": flicker[1] / flicker[0], "flicker_mm": flicker[1]}
+    if np.any(relief):
+        out["amplitude_ratio"] = amplitude_ratio(after, wanted)
+    if meshes is not truth:
+        both = ("chamfer_before_cm", meshes), ("chamfer_cm", fused)
+        for name, some in both:
+            scores = [score_surface(some[k], truth[k], samples=config.points, seed=k).chamfer_cm for k in judged]
+            out[name] = float(np.mean(scores))
+    return out
+
+
+def _offsets(person, frame: int, points: np.ndarray, mesh: Triangles) -> np.ndarray:
+    skin = person.skin(frame)
+    return offsets_along_normals(skin[points], person.normals(skin)[points], *mesh)
+
+
+def _reconstructed(person, truth: list[Triangles], method) -> Iterator[Triangles]:
+    """Each frame made anew from what six cameras see of it."""
+    from data.synthetic.walkers import ring_rig
+    from pipeline.raster_open3d import Open3DRaster
+    from tasks.benchmarks.surface_methods import Given
+
+    rig = ring_rig(6, radius=3.5, height=1.3, size=(768, 768), focal=900.0)
+    raster = Open3DRaster(threads=1)
+    for frame, mesh in enumerate(truth):
+        views = raster.render_views(*mesh, rig.cameras)
+        labels = tuple(v.hit.astype(np.uint8) for v in views)
+        images = tuple(_shaded(v, c) for v, c in zip(views, rig.cameras, strict=True))
+        body = SceneBody((person.bodies[frame].vertices, person.bodies[frame].faces), _parameters(person.track, frame))
+        yield method.reconstruct(Given(rig, images, labels, (body,)))[0]
+
+
+def _shaded(view, camera) -> np.ndarray:
+    light = 90 + 140 * np.abs(view.normal @ camera.R[2])
+    return np.where(view.hit[..., None], light[..., None], 60).astype(np.uint8).repeat(3, -1)
+
+
+def _parameters(track, frame: int) -> dict[str, np.ndarray]:
+    names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
+    return {n: getattr(track, n)[frame : frame + 1] for n in names} | {"betas": track.betas[None]}
+
+
+BENCHMARK = Benchmark(FusionBenchmark, run, MEASURES)
+
