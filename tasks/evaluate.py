@@ -24,6 +24,7 @@ from tasks.benchmarks.tables import json_text, text_table
 BENCHMARKS: dict[str, str] = {
     "association": "tasks.benchmarks.association",
     "body": "tasks.benchmarks.body",
+    "segmentation": "tasks.benchmarks.segmentation",
     "stills": "tasks.benchmarks.stills",
     "fusion": "tasks.benchmarks.fusion",
     "table1": "tasks.benchmarks.table1",

@@ -1,19 +1,26 @@
-"""Bodies as the pipeline finds them in the pictures of a scene that stands still."""
+"""Bodies and masks as the pipeline finds them in the pictures of a scene that stands still.
+
+What a session's stages do one after another is done here on one moment: detection, association, second look, fit,
+segmentation. The moment is shown ``REPEATS`` times, since people in few frames are taken for nobody.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from data.surface_scenes import SceneBody, SurfaceScene
+from pipeline.association.tracks import Tracks
+from pipeline.keypoints.detections import Detections
 from pipeline.quality.metrics import match
 
 NEAR_M = 0.5
 """A found body farther than this from a true one (mean over vertices) is somebody else."""
-REPEATS = 6
-"""How often the one moment is shown: people in fewer frames are taken for nobody."""
-FPS = 25.0
+REPEATS, FPS = 6, 25.0
+_MIDDLE = REPEATS // 2
 
 
 @cache
@@ -25,48 +32,147 @@ def open_model():
     return BodyModel(load_body_arrays(open_body_model()))
 
 
-def fitted(scene: SurfaceScene) -> tuple[tuple[SceneBody | None, ...], tuple[np.ndarray, ...]]:
-    """Detection, association and fit on the scene's pictures.
+@dataclass(frozen=True)
+class Found:
+    """What the pipeline makes of a scene.
 
-    Returns:
-        A body for each true person, None for those whom the pipeline does not find; and the label images.
+    Attributes:
+        bodies: of the P people found with a body.
+        rows: (P,) their rows in ``tracks``.
+        partners: true person -> found person.
     """
-    found = _bodies(scene)
-    true = [p.body for p in scene.people]
-    cost = np.full((len(true), len(found)), np.nan)
-    for i, person in enumerate(true):
-        for j, body in enumerate(found):
-            if person is not None and len(person.mesh[0]) == len(body.mesh[0]):
-                cost[i, j] = np.linalg.norm(person.mesh[0] - body.mesh[0], axis=1).mean()
-            elif (known := person.mesh if person is not None else scene.people[i].surface) is not None:
-                cost[i, j] = np.linalg.norm(known[0].mean(0) - body.mesh[0].mean(0))
-    partners = dict(match(cost, NEAR_M))
-    bodies = tuple(found[partners[i]] if i in partners else None for i in range(len(true)))
-    return bodies, scene.labels
+
+    detections: list[Detections]
+    tracks: Tracks
+    bodies: list[SceneBody]
+    rows: list[int]
+    partners: dict[int, int]
 
 
-def _bodies(scene: SurfaceScene) -> list[SceneBody]:
+def find(scene: SurfaceScene) -> Found:
+    """Detection, association and fit."""
+    detections, tracks = _tracked(scene)
+    bodies, rows = _bodies(scene, detections, tracks)
+    return Found(detections, tracks, bodies, rows, _partners(scene, bodies))
+
+
+def fitted(scene: SurfaceScene) -> tuple[tuple[SceneBody | None, ...], tuple[np.ndarray, ...]]:
+    """A body for each true person, None for those whom the pipeline does not find; and its label images."""
+    found = find(scene)
+    bodies = tuple(found.bodies[found.partners[k]] if k in found.partners else None for k in range(len(scene.people)))
+    return bodies, segmented(scene, found, configured_score())
+
+
+def configured_score() -> Callable:
+    """What judges pixels in a session with default settings."""
+    from data.model_files import open_weights
+    from pipeline.segmentation.contest import plain_score
+    from pipeline.segmentation.parsing import NetworkScore
+
+    weights = open_weights("parsing")
+    return plain_score if weights is None else NetworkScore(weights)
+
+
+def segmented(scene: SurfaceScene, found: Found, score: Callable) -> tuple[np.ndarray, ...]:
+    """Label images (H, W) uint8 of every camera: k + 1 the true person k; people who are nobody are 0."""
+    from pipeline.raster_open3d import Open3DRaster
+    from pipeline.segmentation.segment import PersonInput, ViewInput, segment_chunk
+
+    if not found.bodies:
+        return tuple(np.zeros_like(image) for image in scene.labels)
+    model = open_model()
+    people = [
+        PersonInput(
+            k, np.ones(1, bool), body.mesh[0][None].astype(np.float32), found.tracks.joints[_MIDDLE : _MIDDLE + 1, row],
+            found.tracks.keypoints[_MIDDLE : _MIDDLE + 1, row],
+        )
+        for k, (body, row) in enumerate(zip(found.bodies, found.rows, strict=True))
+    ]  # fmt: skip
+    views = [
+        ViewInput(camera, lambda row, image=image: image, _moment(seen), np.zeros(1))
+        for camera, image, seen in zip(scene.rig.cameras, scene.images, found.detections, strict=True)
+    ]
+    collected = _Labels([c.name for c in scene.rig.cameras], [image.shape for image in scene.labels], found.partners)
+    segment_chunk(people, views, model.faces.numpy(), np.zeros(1, np.int64), Open3DRaster(threads=1), collected, score)
+    return tuple(collected.images)
+
+
+class _Labels:
+    """What ``segment_chunk`` writes its masks to: label images, in the numbers of the true people."""
+
+    def __init__(self, cameras: Sequence[str], shapes: Sequence[tuple], partners: dict[int, int]) -> None:
+        self._camera = {name: c for c, name in enumerate(cameras)}
+        self._true = {found: true for true, found in partners.items()}
+        self.images = [np.zeros(shape, np.uint8) for shape in shapes]
+
+    def put(self, camera: str, frame: int, person: int, mask: np.ndarray, hidden: np.ndarray, **_: object) -> None:
+        if person in self._true:
+            self.images[self._camera[camera]][mask] = self._true[person] + 1
+
+    def note(self, camera: str, frame: int, person: int, state: int) -> None:
+        """Nobody to be seen there."""
+
+    def close(self) -> None:
+        """Nothing is left to be written."""
+
+
+def _moment(detections: Detections) -> Detections:
+    """Those of one repetition alone."""
+    rows = detections.instances(_MIDDLE)
+    fields = {f: getattr(detections, f)[rows] for f in ("keypoints", "scores", "boxes", "box_scores", "tracks")}
+    if detections.masks:
+        fields |= {"masks": detections.masks[rows], "mask_boxes": detections.mask_boxes[rows]}
+    count = rows.stop - rows.start
+    return replace(detections, frames=np.zeros(1, np.int64), offsets=np.array([0, count]), time_error_s=None, **fields)
+
+
+def _tracked(scene: SurfaceScene) -> tuple[list[Detections], Tracks]:
+    """Detections of every camera, looked for again where the others see somebody, and tracks."""
     from data.model_files import blazepose_files
-    from data.synthetic.disturbances import body_vertices
     from pipeline.association.graph import associate
     from pipeline.association.options import AssociationOptions
+    from pipeline.keypoints.blazepose import BlazePose, BlazePoseOptions
+    from pipeline.keypoints.guided import expected_people, look_again
+
+    options = AssociationOptions(fps=FPS)
+    detectors = [BlazePose(*blazepose_files(), BlazePoseOptions(max_people=6)) for _ in scene.images]
+    detections = [
+        d.run(((f, image) for f in range(REPEATS)), 0) for d, image in zip(detectors, scene.images, strict=True)
+    ]
+    draft = associate(scene.rig, detections, options)
+    again = []
+    for c, (camera, image) in enumerate(zip(scene.rig.cameras, scene.images, strict=True)):
+        expected = expected_people(camera, c, draft)
+        pictures = (image if wanted else None for wanted in expected.missing.any(-1))
+        again.append(look_again(detectors[c], pictures, detections[c], expected)[0])
+    return again, associate(scene.rig, again, options)
+
+
+def _bodies(scene: SurfaceScene, detections: Sequence[Detections], tracks: Tracks) -> tuple[list[SceneBody], list[int]]:
+    from data.synthetic.disturbances import body_vertices
     from pipeline.body.fit import fit_track
     from pipeline.body.options import FitOptions
-    from pipeline.keypoints.blazepose import BlazePose, BlazePoseOptions
 
-    detections = []
-    for image in scene.images:
-        detector = BlazePose(*blazepose_files(), BlazePoseOptions(max_people=6))
-        detections.append(detector.run(((f, image) for f in range(REPEATS)), 0))
-    tracks = associate(scene.rig, detections, AssociationOptions(fps=FPS))
-    model, out = open_model(), []
+    model, out, rows = open_model(), [], []
     names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
     for k in range(len(tracks.person_ids)):
         track = fit_track(model, scene.rig, tracks.person(k), FitOptions(fps=FPS, landmarks=detections[0].joint_set))
-        good = np.flatnonzero(track.valid)
-        if not len(good):
+        if not track.valid[_MIDDLE]:
             continue
-        row = int(good[len(good) // 2])
-        parameters = {n: getattr(track, n)[row : row + 1] for n in names} | {"betas": track.betas[None]}
+        parameters = {n: getattr(track, n)[_MIDDLE : _MIDDLE + 1] for n in names} | {"betas": track.betas[None]}
         out.append(SceneBody((body_vertices(model, parameters), model.faces.numpy()), parameters))
-    return out
+        rows.append(k)
+    return out, rows
+
+
+def _partners(scene: SurfaceScene, found: Sequence[SceneBody]) -> dict[int, int]:
+    """True people with the found ones nearest to them: by vertices where the bodies are of one model, else by their
+    middles."""
+    cost = np.full((len(scene.people), len(found)), np.nan)
+    for i, person in enumerate(scene.people):
+        for j, body in enumerate(found):
+            if person.body is not None and len(person.body.mesh[0]) == len(body.mesh[0]):
+                cost[i, j] = np.linalg.norm(person.body.mesh[0] - body.mesh[0], axis=1).mean()
+            elif (known := person.body.mesh if person.body is not None else person.surface) is not None:
+                cost[i, j] = np.linalg.norm(known[0].mean(0) - body.mesh[0].mean(0))
+    return dict(match(cost, NEAR_M))

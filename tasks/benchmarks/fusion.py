@@ -38,6 +38,7 @@ class FusionBenchmark(Section):
     )
     window: int = Field(3, ge=3, le=9, multiple_of=1, description="Frames fused into one, odd.")
     frames: int = Field(5, ge=3, le=200, description="Length of the sequences; those with a whole window are judged.")
+    divisions: int = Field(2, ge=0, le=3, description="Each triangle of the body is cut in four so many times.")
     voxel_m: Number = Field(0.003, ge=0.001, le=0.02, description="Grid of the fusion, metres.")
     noise_m: Number = Field(0.005, gt=0, le=0.05, description="Standard deviation of the noise, along normals.")
     noise_length_m: Number = Field(0.03, gt=0, le=1, description="Distance over which it is correlated.")
@@ -57,7 +58,7 @@ def run(config: FusionBenchmark, request: Request) -> list[Row]:
     from tasks.benchmarks.surface_methods import make
 
     method = make(config.reconstruction, config) if "reconstructed" in config.categories else None
-    person = walker(config.frames, 2)
+    person = walker(config.frames, config.divisions)
     points = person.sample(config.points, np.random.default_rng(config.seed))
     generator = np.random.default_rng([config.seed, 1])
     rows = []

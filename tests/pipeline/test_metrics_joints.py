@@ -5,18 +5,15 @@ import pytest
 
 from pipeline.quality.metrics import (
     ImageBoxes,
+    MaskFigures,
     auc,
     average_precision,
-    boundary_error_px,
+    boundary_error,
     box_ious,
     false_people,
-    identity_swaps,
     iou,
-    label_ious,
-    label_overlap,
     limbs_right,
     match,
-    match_people,
     mean_average_precision,
     mean_joint_distance,
     mpjpe_mm,
@@ -129,33 +126,23 @@ def test_masks_that_overlap_by_a_third():
 
 
 def test_boundaries_of_discs_lie_apart_by_the_difference_of_radii():
-    assert boundary_error_px(disc(30), disc(30)) == 0
-    assert boundary_error_px(disc(30), disc(33)) == pytest.approx(3, abs=0.15)
+    assert boundary_error(disc(30), disc(30)) == 0
+    assert boundary_error(disc(30), disc(33)) == pytest.approx(3, abs=0.15)
     left = np.zeros((50, 60), bool)
     left[:, :20] = True
     right = np.zeros((50, 60), bool)
     right[:, :25] = True
-    assert boundary_error_px(left, right) == pytest.approx(5)  # edges of the image do not count
-    assert np.isnan(boundary_error_px(disc(30), disc(30) & False))
+    assert boundary_error(left, right) == pytest.approx(5)  # edges of the image do not count
+    assert np.isnan(boundary_error(disc(30), disc(30) & False))
 
 
-def test_labels_are_compared_with_the_partner_of_the_whole_sequence():
+def test_label_images_tell_missed_people_from_swapped_ones():
     truth = np.zeros((20, 30), np.uint8)
     truth[:, :10], truth[:, 10:20] = 1, 2
-    found = np.where(truth > 0, 3 - truth, 0).astype(np.uint8)  # other numbers, the same people
-    overlaps = [label_overlap(found, truth, 2, 2) for _ in range(3)]
-    exchanged = truth.copy()
-    overlaps.append(label_overlap(exchanged, truth, 2, 2))
-    partners = match_people(overlaps)
-    assert partners == {0: 1, 1: 0}
-    np.testing.assert_allclose(label_ious(overlaps[0], partners), [1, 1])
-    np.testing.assert_allclose(label_ious(overlaps[3], partners), [0, 0])
-    assert [identity_swaps(o, partners) for o in overlaps] == [0, 0, 0, 2]
-    partly = found.copy()
-    partly[:, :4] = found[0, 12]
-    row = label_overlap(partly, truth, 2, 2)
-    assert identity_swaps(row, partners) == 0
-    np.testing.assert_allclose(label_ious(row, partners), [120 / 200, 200 / 280])
-    absent = label_overlap(np.zeros_like(truth), np.where(truth == 1, 1, 0).astype(np.uint8), 2, 2)
-    assert label_ious(absent, partners)[0] == 0 and np.isnan(label_ious(absent, partners)[1])
-    assert identity_swaps(absent, partners) == 0
+    figures = MaskFigures()
+    figures.add(truth, truth, [1, 2])
+    assert figures.row() == {"iou": 1, "identity_swaps": 0, "boundary_px": 0, "masks": 2}
+    exchanged = np.where(truth > 0, 3 - truth, 0).astype(np.uint8)
+    figures.add(exchanged, truth, [1, 2])
+    figures.add(np.where(truth == 1, 1, 0).astype(np.uint8), truth, [1, 2])
+    assert figures.swaps == 2 and figures.iou == [1, 1, 0, 0, 1, 0]
