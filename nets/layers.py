@@ -6,7 +6,7 @@ here knows what its inputs mean; ``nets.deepmulticap`` puts the blocks together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -277,6 +277,10 @@ class SelfAttention(nn.Module):
             return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
         q, k, v = split(self.w_qs(queries) * self.scale), split(self.w_ks(tokens)), split(self.w_vs(tokens))
+        if not torch.is_grad_enabled():  # half the time, where nothing is trained
+            keep = None if visible is None else visible[:, None, None]
+            mixed = nn_functional.scaled_dot_product_attention(q, k, v, attn_mask=keep, scale=1.0)
+            return self.norm(queries + self.fc(mixed.transpose(1, 2).flatten(2)))
         scores = q @ k.transpose(-1, -2)
         if visible is not None:
             scores = scores.masked_fill(~visible[:, None, None], float("-inf"))
@@ -323,6 +327,14 @@ class ViewAttention(nn.Module):
         for layer in self.layer_stack:
             tokens = layer(tokens, tokens, visible)
         return tokens
+
+    def read_out(self, tokens: Tensor, visible: Tensor | None, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        """(P, C): ``choose(self(tokens, visible))`` for a ``choose`` that picks one token of (P, V, C); the others are
+        left out of the last layer, which is all the same to the one."""
+        *before, last = self.layer_stack
+        for layer in before:
+            tokens = layer(tokens, tokens, visible)
+        return last(choose(tokens)[:, None], tokens, visible)[:, 0]
 
 
 class PointHead(nn.Module):

@@ -144,6 +144,16 @@ class Decoder(nn.Module):
         """(P,)"""
         return self.outcome(self.head(fused.tokens, fused.point, fused.visible), fused.distance)
 
+    def logits_alone(
+        self, tokens: Tensor, point: Tensor, visible: Tensor | None, distance: Tensor | None = None
+    ) -> Tensor:
+        """``logits(fuse(...))``, for whoever does not want the fused tokens."""
+        pool = getattr(self.head, "pool", None)
+        if not (isinstance(pool, FirstView) and isinstance(self.fusion, ViewAttention)):
+            return self.logits(self.fuse(tokens, point, visible, distance))
+        one = self.fusion.read_out(tokens, visible, lambda t: pool(t, visible))
+        return self.outcome(self.head.mlp(one, point), distance)
+
 
 class TokenEmbedding(nn.Module):
     """The fine level reads the coarse level's fused tokens, each view its own (released code)."""

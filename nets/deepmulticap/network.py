@@ -76,7 +76,12 @@ class ImageSource(nn.Module):
     def encode(self, inputs: SurfaceInputs) -> Tensor:
         """(B, V, outputs, h, w)"""
         maps = torch.cat([inputs.map(name) for name in self.names], 2)
-        return self.filter(maps.flatten(0, 1)).unflatten(0, maps.shape[:2]).float()  # places need more than 8 bits
+        flat = maps.flatten(0, 1)
+        if torch.is_grad_enabled() or flat.is_cuda:
+            out = self.filter(flat)
+        else:  # a view at a time stays in the processor's cache
+            out = torch.cat([self.filter(one) for one in flat.split(1)])
+        return out.unflatten(0, maps.shape[:2]).float()  # places need more than 8 bits
 
     def look(self, maps: Tensor, located: Located, pixels: nn.Module) -> Tensor:
         return look_at_maps(maps, located, pixels.align_corners)
@@ -200,10 +205,22 @@ class Level(nn.Module):
         self, features: LevelFeatures, located: Located, pixels: nn.Module, embedding: Tensor | None = None
     ) -> Fused:
         """Fused tokens of B x N points, flat."""
+        return self.decoder.fuse(*self._of_points(features, located, pixels, embedding))
+
+    def logits(
+        self, features: LevelFeatures, located: Located, pixels: nn.Module, embedding: Tensor, distance: Tensor | None
+    ) -> Tensor:
+        """(B x N,); ``distance`` (B x N,) metres to the surface that it builds on, if it does."""
+        tokens, point, visible, _ = self._of_points(features, located, pixels, embedding)
+        return self.decoder.logits_alone(tokens, point, visible, distance)
+
+    def _of_points(
+        self, features: LevelFeatures, located: Located, pixels: nn.Module, embedding: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         tokens = self.tokens(features, located, pixels, embedding).flatten(0, 1)
         visible = None if located.visible is None else located.visible.flatten(0, 1)
         distance = located.extra[..., 0].flatten() if self.builds_on_body else None
-        return self.decoder.fuse(tokens, self.depth.of_points(located).flatten(0, 1), visible, distance)
+        return tokens, self.depth.of_points(located).flatten(0, 1), visible, distance
 
 
 @dataclass(frozen=True)
@@ -304,21 +321,19 @@ class SurfaceNetwork(nn.Module):
     def fuse_coarse(self, features: Features, located: Located) -> Fused:
         return self.coarse.fuse(features.coarse, located, self.pixels)
 
-    def fuse_fine(self, features: Features, located: Located, coarse: Fused) -> Fused:
-        """Fine tokens; ``coarse`` is what ``fuse_coarse`` gave for the same points.
+    def fine_logits(self, features: Features, located: Located, coarse: Fused, known: Tensor | None = None) -> Tensor:
+        """(P,). A fine level that builds on a surface builds on the coarse level's, not once more on the body.
 
-        A fine level that builds on a surface builds on the coarse level's, not once more on the body.
+        Args:
+            coarse: what ``fuse_coarse`` gave for the same points. known: their coarse logits (P,), if at hand.
         """
         B, N = located.canonical.shape[:2]
         embedding = self.embedding(self.coarse.decoder, coarse).unflatten(0, (B, N))
-        fused = self.fine.fuse(features.fine, located, self.pixels, embedding)
-        if fused.distance is None:
-            return fused
-        return replace(fused, distance=-self.coarse.decoder.logits(coarse) * self.preset.residual.width)
-
-    def fine_logits(self, features: Features, located: Located, coarse: Fused) -> Tensor:
-        """(P,)"""
-        return self.fine.decoder.logits(self.fuse_fine(features, located, coarse))
+        distance = None
+        if self.preset.residual is not None:
+            logits = self.coarse.decoder.logits(coarse) if known is None else known
+            distance = -logits * self.preset.residual.width
+        return self.fine.logits(features.fine, located, self.pixels, embedding, distance)
 
     def predict(
         self, features: Features, points: Tensor, seen: Tensor | None = None, extra: Tensor | None = None
@@ -326,10 +341,12 @@ class SurfaceNetwork(nn.Module):
         """Both levels at points (B, N, 3)."""
         located = self.locate(features, points, seen, extra)
         fused = self.fuse_coarse(features, located)
-        coarse = self.coarse.decoder.logits(fused).unflatten(0, points.shape[:2])
+        coarse = self.coarse.decoder.logits(fused)
+        shape = points.shape[:2]
         if self.fine is None:
-            return Prediction(coarse, coarse)
-        return Prediction(coarse, self.fine_logits(features, located, fused).unflatten(0, points.shape[:2]))
+            return Prediction(coarse.unflatten(0, shape), coarse.unflatten(0, shape))
+        fine = self.fine_logits(features, located, fused, coarse)
+        return Prediction(coarse.unflatten(0, shape), fine.unflatten(0, shape))
 
     def forward(
         self, inputs: SurfaceInputs, points: Tensor, seen: Tensor | None = None, extra: Tensor | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,10 +20,29 @@ from pipeline.surface.level import LevelFunction
 CERTAIN = 4.0  # logit; 98 % sure
 
 
-def encode(network: SurfaceNetwork, inputs: SurfaceInputs) -> Features:
-    """Features of one person in one frame. Raises InputError for inputs that hold NaN or do not fit the network."""
+def sixteen_bits(device: torch.device | str) -> bool:
+    """Whether a device computes bfloat16 faster than float32: GPUs, and CPUs that say so."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
+
+
+@cache
+def _cpu_flags() -> frozenset[str]:
     try:
-        with torch.no_grad():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def encode(network: SurfaceNetwork, inputs: SurfaceInputs, half: bool = False) -> Features:
+    """Features of one person in one frame, float32, computed in bfloat16 if ``half``.
+
+    Raises InputError for inputs that hold NaN or do not fit the network.
+    """
+    try:
+        with torch.no_grad(), torch.autocast(inputs.projection.device.type, torch.bfloat16, enabled=half):
             features = network.encode(inputs)
     except ValueError as error:
         raise InputError("surface inputs", str(error), "Prepare them for this network, or mark the frame.") from error
@@ -39,6 +60,7 @@ def network_level(
     extra: Callable[[Tensor], Tensor] | None = None,
     certain: float = CERTAIN,
     coarse_head: bool = True,
+    half: bool = False,
 ) -> LevelFunction:
     """Logits of the last level where the coarse one is uncertain, of the coarse one elsewhere.
 
@@ -50,13 +72,21 @@ def network_level(
         seen: points (N, 3) to (V, N) bool, which views may speak of which points; all that are present if None.
         extra: points (N, 3) to (N, point_channels), for networks that read numbers of the caller's.
         certain: the fine level is asked where the coarse logit is smaller than this either way.
-        coarse_head: False for weights whose coarse level cannot be asked by itself: the fine one is asked everywhere.
+        coarse_head: False for weights whose coarse level cannot be asked by itself, or costs as much as the fine one:
+            the fine one is asked everywhere.
+        half: compute in bfloat16 what is neither place nor distance.
     """
     if features.inputs.projection.shape[0] != 1:
         raise InputError("features", "are of several people", "Encode one person at a time.")
 
+    kind = features.inputs.projection.device.type
+
     @torch.inference_mode()
     def values(points: Tensor) -> Tensor:
+        with torch.autocast(kind, torch.bfloat16, enabled=half):
+            return answer(points).float()
+
+    def answer(points: Tensor) -> Tensor:
         views = None if seen is None else seen(points)[None]
         numbers = None if extra is None else extra(points)[None]
         located = network.locate(features, points[None], views, numbers)
@@ -68,7 +98,8 @@ def network_level(
             return out
         some = ~(out.abs() >= certain)
         if bool(some.any()):
-            out[some] = network.fine_logits(features, _located(located, some), _fused(fused, some)).to(out.dtype)
+            fine = network.fine_logits(features, _located(located, some), _fused(fused, some), out[some])
+            out[some] = fine.to(out.dtype)
         return out
 
     return values

@@ -20,6 +20,7 @@ from nets.normals import NormalNetwork, predict_normals
 from pipeline.cameras import Camera
 from pipeline.raster import Raster, RasterResult, Window, projected_window
 from pipeline.surface.band import Silhouettes
+from pipeline.surface.network_level import sixteen_bits
 
 NO_VIEW, NO_MASK, ONE_VIEW = "no_view", "no_mask", "one_view"
 _DEPTH_STEPS = 65534.0
@@ -170,10 +171,11 @@ def prepare(
 def with_normals(prepared: Prepared, network: NormalNetwork, device: torch.device | str = "cpu") -> Prepared:
     """With the normals that ``network`` (on ``device``) sees, a view at a time."""
     rgb, masks = prepared.masked_rgb(), prepared.soft_masks()
-    found = [
-        predict_normals(network, rgb[:, v : v + 1].to(device), masks[:, v : v + 1].to(device)).float().cpu()
-        for v in range(len(prepared.cameras))
-    ]
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=sixteen_bits(device)):
+        found = [
+            predict_normals(network, rgb[:, v : v + 1].to(device), masks[:, v : v + 1].to(device)).float().cpu()
+            for v in range(len(prepared.cameras))
+        ]
     return replace(prepared, normals=_to_bytes(torch.cat(found, 1)[0].permute(0, 2, 3, 1).numpy()))
 
 
