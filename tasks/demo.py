@@ -21,6 +21,8 @@ output: run
 capture:
   calibration: capture/calibration.toml
   videos: capture/videos/{camera}.mp4
+# Surfaces of a few frames, at a coarse resolution, so that the demo stays short. Leave this out for all frames at 512.
+surface: {resolution: 256, frames: {start: 18, stop: 21}}
 """
 
 

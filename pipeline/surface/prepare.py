@@ -71,7 +71,7 @@ class Prepared:
         frame: the body's canonical frame, as the network knows it.
         rgb: (V, S, S, 3) uint8, of the whole crop. mask: (V, S, S) uint8, 255 on the person.
         blocked: (V, S, S) bool, where a view cannot say that nothing is there.
-        volume: (C, R, R, R) uint8, even voxels of the body volume, 255 for one; (0, 0, 0, 0) where no network reads it.
+        volume: (C, R, R, R) uint8, even voxels of the body volume, 255 for one; (0, 0, 0, 0) where nobody reads it.
         global_normals, normals: (V, S, S, 3) uint8, -1 to 1 as 1 to 255; None where not there.
         depth: (V, S, S) uint16 of the body, 0 off it; None where not there.
     """
@@ -113,7 +113,7 @@ class Prepared:
             maps["mask"] = inputs.mask_map(self.soft_masks(), self.blocked_pixels())[0][:, :, None]
         if presets.BODY_DEPTH in of.inputs and self.depth is not None:
             maps["body_depth"] = _depth_from_steps(self.depth)
-        if "volume" in of.inputs and self.volume.size:
+        if self.volume.size:
             maps["volume"] = torch.from_numpy(self.volume)[None].float() / 255
         f = self.frame
         return SurfaceInputs(
@@ -243,6 +243,8 @@ def _from_outside(found: RasterResult, camera: Camera, window: Window) -> np.nda
 
 def _volume(body: Body, frame: CanonicalFrame, of: presets.Preset, released: bool) -> np.ndarray:
     options = next((level.volume for level in of.levels if level.volume is not None), None)
+    if options is None and of.residual is not None:
+        options = presets.VolumeOptions()  # no feature of the network, but it tells what is deep inside
     if options is None:
         return np.zeros((0, 0, 0, 0), np.uint8)
     vertices = frame.to_canonical(body.vertices)

@@ -69,7 +69,6 @@ def test_every_region_of_a_triangle():
 
 def test_a_fresh_network_is_the_body_and_learning_moves_it():
     of = preset("ours_small")
-    of = replace(of, coarse=replace(of.coarse, volume=replace(of.coarse.volume, resolution=32)))
     torch.manual_seed(0)
     net, inputs, points = build(of), random_inputs(3), random_points(200)
     prediction = ask(net, inputs, points)

@@ -36,7 +36,7 @@ def reordered(inputs: SurfaceInputs, order):
 
 @pytest.fixture(scope="module")
 def pooled():
-    return network(tiny())
+    return network(tiny(volume="occupancy"))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nets.deepmulticap.network import build
-from nets.deepmulticap.presets import preset
+from nets.deepmulticap.presets import preset, with_choices
 from pipeline.errors import InputError
 from pipeline.surface import level
 from pipeline.surface.band import Band, lattice_around
@@ -71,7 +71,7 @@ def test_the_body_closes_what_nobody_sees():
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return awake(build(preset("ours_small"))).eval()
+    return awake(build(with_choices(preset("ours_small"), volume="occupancy"))).eval()
 
 
 def of_body(network):

@@ -12,7 +12,7 @@ import torch
 
 from nets.deepmulticap import weights
 from nets.deepmulticap.network import build
-from nets.deepmulticap.presets import Preset, preset
+from nets.deepmulticap.presets import Preset, preset, with_choices
 from nets.normals import NormalNetwork, NormalOptions
 from pipeline.artifacts import ArtifactWriter
 from pipeline.body.parameters import BodyTrack
@@ -35,8 +35,8 @@ AT = ((-0.5, 0.0, 0.0), (0.5, 0.0, 0.1))
 
 
 def tiny_preset() -> Preset:
-    """``ours_small`` with crops of 64 pixels and a volume of 32 voxels, to run in a second."""
-    of = preset("ours_small")
+    """``ours_small`` with crops of 64 pixels and a body volume, to run in a second."""
+    of = with_choices(preset("ours_small"), volume="occupancy")
     coarse = replace(of.coarse, image=replace(of.coarse.image, base=8), volume=replace(of.coarse.volume, resolution=32))
     normals = NormalOptions(base=8, halvings=2, blocks=1, most=16)
     return replace(of, name="tiny", coarse=coarse, image_size=64, normals=normals)
