@@ -51,8 +51,8 @@ def _remove_former(folder: Path, files: set[Path], cameras: Sequence[str]) -> No
     """Of earlier exports what this one does not write: nobody shall take a dropped person's meshes for results."""
     overlays = [p for p in (folder / "overlays").glob("*.mp4") if p.stem not in cameras]
     motion = [p for kind in MOTION for p in (folder / "motion").glob(f"*.{kind}")]
-    former = {folder / "bodies.npz", folder / "session.glb", *former_meshes(folder / "meshes"), *overlays, *motion}
-    for path in former - files:
+    own = {folder / name for name in ("bodies.npz", "session.glb", "viewer.html")}
+    for path in {*own, *former_meshes(folder / "meshes"), *overlays, *motion} - files:
         path.unlink(missing_ok=True)
     for empty in (p for p in (folder / "meshes").glob("*") if p.is_dir() and not any(p.iterdir())):
         empty.rmdir()
@@ -68,11 +68,27 @@ def _write_bodies(context: Context, folder: Path, bodies: dict, frames: np.ndarr
     label = f"open {context.session.config.body.gender}" if name == "open" else Path(name).stem
     files = [_write(folder / "bodies.npz", npz_bytes(body_arrays(bodies, fps, label, frames=frames)))]
     span = (int(frames[0]), int(frames[-1]))
-    files.append(_write(folder / "session.glb", session_glb(model, bodies, up, fps, span, dresses_of(context))))
+    scene = session_glb(model, bodies, up, fps, span, dresses_of(context))
+    files.append(_write(folder / "session.glb", scene))
+    files.append(_write(folder / "viewer.html", _viewer(context, scene, bodies, frames, fps)))
     for done, (frame, people) in enumerate(body_meshes(model, bodies, frames), 1):
         files += write_frame_meshes(folder / "meshes", frame, people, config.formats, up)
         context.progress(done / len(frames))
     return files
+
+
+def _viewer(context: Context, scene: bytes, bodies: dict, frames: np.ndarray, fps: float) -> str:
+    from pipeline.export.people import on_timeline
+    from pipeline.quality.viewer_page import Viewed, viewer_page
+
+    names, people = names_of(context), []
+    for person, body in sorted(bodies.items()):
+        error = np.full(len(frames), np.nan)
+        rows, own = on_timeline(frames, body.frames)
+        error[rows] = body.fit_error_m[own]
+        people.append(Viewed(f"person_{person}", names.get(person, f"person {person}"), error))
+    step = context.session.config.capture.frames.step
+    return viewer_page(context.session.name, scene, context.rig(), people, frames, fps, step)
 
 
 def dresses_of(source: Source) -> dict:

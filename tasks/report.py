@@ -50,7 +50,8 @@ VERSIONS = ("troupe", "numpy", "torch", "luigi", "h5py", "open3d-cpu", "mediapip
 PICTURE_HEIGHT = 480
 
 _FILES = {
-    "session.glb": "everybody, skinned and animated",
+    "viewer.html": "the scene to turn and play, in this browser",
+    "session.glb": "everybody, skinned and animated, textured from the views",
     "skeletons.npz": "joints in world metres",
     "bodies.npz": "SMPL-X parameters",
     "identities.json": "who was there when",

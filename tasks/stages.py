@@ -293,7 +293,12 @@ STAGES: dict[str, Stage] = {
             "manifest",
             "skeletons, bodies, meshes and the animated scene as files",
             tolerant=True,
-            modules=("tasks/export.py", "pipeline/export/*.py", "pipeline/meshes/*.py"),
+            modules=(
+                "tasks/export.py",
+                "pipeline/export/*.py",
+                "pipeline/meshes/*.py",
+                "pipeline/quality/viewer_page.py",
+            ),
         ),
         Stage(
             "stills",

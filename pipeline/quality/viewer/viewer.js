@@ -1,0 +1,160 @@
+// The viewer of a session: turns the animated GLB that is embedded in its page, or another from disk.
+// Built into viewer.bundle.js; README.md in this folder says how.
+import * as THREE from "three";
+import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
+import { GLTFLoader } from "three/examples/jsm/loaders/GLTFLoader.js";
+
+const scene = JSON.parse(document.getElementById("scene").textContent);
+const element = (id) => document.getElementById(id);
+const canvas = element("view");
+const renderer = new THREE.WebGLRenderer({ canvas, antialias: true, preserveDrawingBuffer: true });
+renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
+const world = new THREE.Scene();
+world.background = new THREE.Color(0xf3f3f1);
+const camera = new THREE.PerspectiveCamera(40, 1, 0.05, 200);
+const controls = new OrbitControls(camera, canvas);
+world.add(new THREE.HemisphereLight(0xffffff, 0x8a8a80, 2.2));
+const sun = new THREE.DirectionalLight(0xffffff, 1.6);
+sun.position.set(2, 5, 3);
+world.add(sun);
+
+const clock = new THREE.Clock();
+const frusta = new THREE.Group();
+world.add(frusta);
+let root = null, mixer = null, duration = 0, time = 0, playing = true;
+
+const QUALITY = [[0.18, 0.63, 0.26], [0.95, 0.77, 0.06], [0.8, 0.24, 0.18]]; // good, doubtful, bad
+
+function addFrusta() {
+  for (const c of scene.cameras) {
+    const [w, h] = c.size, depth = 0.35;
+    const corner = (x, y) => {
+      const ray = [(x - c.cx) / c.f * depth, (y - c.cy) / c.f * depth, depth];
+      return new THREE.Vector3(...[0, 1, 2].map((i) =>
+        c.centre[i] + c.axes[0][i] * ray[0] + c.axes[1][i] * ray[1] + c.axes[2][i] * ray[2]));
+    };
+    const eye = new THREE.Vector3(...c.centre);
+    const at = [corner(0, 0), corner(w, 0), corner(w, h), corner(0, h)];
+    const points = [];
+    at.forEach((p, k) => points.push(eye, p, p, at[(k + 1) % 4]));
+    const lines = new THREE.LineSegments(
+      new THREE.BufferGeometry().setFromPoints(points), new THREE.LineBasicMaterial({ color: 0x2b6cb0 }));
+    lines.name = c.name;
+    frusta.add(lines);
+  }
+}
+
+function tint(person, frame) {
+  const row = person.first_row === undefined ? null : Math.round((frame - scene.first_frame) / scene.step);
+  const value = person.quality?.[row];
+  return value === undefined || value === null ? null : QUALITY[value];
+}
+
+function colourByQuality(on, frame) {
+  for (const person of scene.people) {
+    const mesh = root?.getObjectByName(`${person.name}_body`);
+    if (!mesh) continue;
+    mesh.traverse((o) => {
+      if (!o.isMesh) return;
+      o.userData.own ??= { map: o.material.map, color: o.material.color.clone() };
+      const rgb = on ? tint(person, frame) : null;
+      o.material.map = on ? null : o.userData.own.map;
+      rgb ? o.material.color.setRGB(...rgb) : o.material.color.copy(on ? new THREE.Color(0.6, 0.6, 0.6) : o.userData.own.color);
+      o.material.needsUpdate = true;
+    });
+  }
+}
+
+function show(gltf) {
+  if (root) world.remove(root);
+  root = gltf.scene;
+  root.traverse((o) => { if (o.isSkinnedMesh) o.frustumCulled = false; });
+  world.add(root);
+  mixer = null;
+  duration = 0;
+  if (gltf.animations.length) {
+    mixer = new THREE.AnimationMixer(root);
+    gltf.animations.forEach((a) => mixer.clipAction(a).play());
+    duration = Math.max(...gltf.animations.map((a) => a.duration));
+  }
+  seek(0);
+  const box = new THREE.Box3();
+  root.updateMatrixWorld(true);
+  root.traverse((o) => { if (o.isBone) box.expandByPoint(o.getWorldPosition(new THREE.Vector3())); });
+  if (box.isEmpty()) box.setFromObject(root);
+  const middle = box.getCenter(new THREE.Vector3()), size = Math.max(box.getSize(new THREE.Vector3()).length(), 1.5);
+  controls.target.copy(middle);
+  camera.position.copy(middle).add(new THREE.Vector3(0.35, 0.25, 1).normalize().multiplyScalar(1.35 * size));
+  const grid = world.getObjectByName("floor");
+  if (grid) world.remove(grid);
+  const floor = new THREE.GridHelper(8, 16, 0xb8b8b0, 0xdcdcd6);
+  floor.name = "floor";
+  floor.position.set(middle.x, box.min.y, middle.z);
+  world.add(floor);
+  document.body.dataset.loaded = "yes";
+}
+
+function seek(seconds) {
+  time = duration ? ((seconds % duration) + duration) % duration : 0;
+  mixer?.setTime(time);
+  const frame = scene.first_frame + Math.round(time * scene.fps);
+  element("time").value = duration ? time / duration : 0;
+  element("frame").textContent = `frame ${frame} · ${time.toFixed(2)} s`;
+  if (element("quality").checked) colourByQuality(true, frame);
+}
+
+function load(buffer, said) {
+  new GLTFLoader().parse(buffer, "", show, (error) => { element("frame").textContent = `${said}: ${error.message ?? error}`; });
+}
+
+function controlsOfPage() {
+  element("play").onclick = () => { playing = !playing; element("play").textContent = playing ? "Pause" : "Play"; };
+  element("time").oninput = (e) => { playing = false; element("play").textContent = "Play"; seek(e.target.value * duration); };
+  element("cameras").onchange = (e) => { frusta.visible = e.target.checked; };
+  element("quality").onchange = (e) => colourByQuality(e.target.checked, scene.first_frame + Math.round(time * scene.fps));
+  element("file").onchange = async (e) => { if (e.target.files[0]) load(await e.target.files[0].arrayBuffer(), e.target.files[0].name); };
+  for (const person of scene.people) {
+    const label = document.createElement("label"), box = document.createElement("input");
+    box.type = "checkbox";
+    box.checked = true;
+    box.onchange = () => {
+      for (const name of [person.name, `${person.name}_body`]) {
+        const node = root?.getObjectByName(name);
+        if (node) node.visible = box.checked;
+      }
+    };
+    label.append(box, ` ${person.label}`);
+    element("people").append(label);
+  }
+}
+
+function fit() {
+  const { clientWidth: w, clientHeight: h } = canvas;
+  if (canvas.width !== Math.floor(w * renderer.getPixelRatio()) || camera.aspect !== w / h) {
+    renderer.setSize(w, h, false);
+    camera.aspect = w / h;
+    camera.updateProjectionMatrix();
+  }
+}
+
+function draw() {
+  requestAnimationFrame(draw);
+  const passed = clock.getDelta();
+  fit();
+  if (playing && mixer) seek(time + passed * Number(element("speed").value));
+  controls.update();
+  renderer.render(world, camera);
+}
+
+addFrusta();
+controlsOfPage();
+const embedded = element("glb").textContent.trim();
+if (embedded) {
+  const bytes = Uint8Array.from(atob(embedded), (c) => c.charCodeAt(0));
+  load(bytes.buffer, "the embedded scene");
+} else {
+  element("frame").textContent = "the scene is too large for this page: open session.glb with the button";
+}
+// For tests and for those who script: seconds to show, or null to play.
+window.troupe = { seek: (s) => { playing = false; seek(s); }, world, camera, controls, duration: () => duration };
+draw();
