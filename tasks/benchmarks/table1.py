@@ -72,6 +72,7 @@ class Table1Benchmark(Section):
     dataset: DatasetConfig = Field(DatasetConfig(), description="Where scenes come from, see DatasetConfig.")
     categories: list[Category] = Field(list(CATEGORIES), min_length=1, description="Kinds of scenes.")
     scenes: int | None = Field(None, ge=1, description="Only the first scenes of each category; null: all.")
+    names: list[str] | None = Field(None, min_length=1, description="Only the scenes of these names; null: all.")
     methods: list[str] = Field(min_length=1, description="Names in tasks/benchmarks/surface_methods.py.")
     settings: list[SettingConfig] = Field([SettingConfig()], min_length=1, description="See SettingConfig.")
     samples: int = Field(100_000, ge=1000, le=10_000_000, description="Points drawn from each surface.")
@@ -99,9 +100,9 @@ def run(config: Table1Benchmark, request: Request) -> list[Row]:
     source: SceneSource = open_source(config.dataset, request.resolve)
     if config.keep_scenes:
         source = StoredScenes(source, output / "scenes")
-    chosen = {category: _chosen(source, category, config.scenes) for category in config.categories}
+    chosen = _chosen(source, config)
     if not any(chosen.values()):
-        raise InputError(f"{request.path}: categories", "there is no scene", "Choose other categories")
+        raise InputError(f"{request.path}: categories", "there is no scene", "Choose other categories or names")
     methods: dict[str, Method] = {name: make(name, config) for name in dict.fromkeys(config.methods)}
     readers = {name: external(folder) for name, folder in request.external.items()}
     _check_external(request.external, [n for names in chosen.values() for n in names])
@@ -125,8 +126,15 @@ def run(config: Table1Benchmark, request: Request) -> list[Row]:
     return sorted(rows, key=lambda row: order.index(row["method"]))
 
 
-def _chosen(source: SceneSource, category: str, most: int | None) -> list[str]:
-    return list(source.names(category))[:most]
+def _chosen(source: SceneSource, config: Table1Benchmark) -> dict[str, list[str]]:
+    """Names of scenes by category. Raises InputError for a name that no scene of these categories has."""
+    found = {category: list(source.names(category)) for category in config.categories}
+    if config.names is not None:
+        known = {name for names in found.values() for name in names}
+        if unknown := [name for name in config.names if name not in known]:
+            raise InputError("names", f"there is no scene {unknown[0]}", "Its category has to be among categories too")
+        found = {category: [n for n in names if n in config.names] for category, names in found.items()}
+    return {category: names[: config.scenes] for category, names in found.items()}
 
 
 def _told(setting: SettingConfig) -> dict[str, Any]:

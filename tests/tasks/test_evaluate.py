@@ -5,6 +5,7 @@ import json
 import pytest
 
 import run_pipeline
+from pipeline.config import read_section
 from tasks.benchmarks.tables import json_text, text_table
 from tasks.evaluate import BENCHMARKS, CONFIGS, load
 
@@ -36,8 +37,6 @@ def test_a_benchmark_prints_a_table_and_writes_its_rows(config, capsys):
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
 def test_every_benchmark_has_a_configuration_that_fits(name):
-    from pipeline.config import read_section
-
     benchmark = load(name)
     path = CONFIGS / f"{name}.yaml"
     config = read_section(path, benchmark.config, "", "")
@@ -45,6 +44,11 @@ def test_every_benchmark_has_a_configuration_that_fits(name):
     missing = [field for field in type(config).model_fields if f"{field}:" not in text]
     assert not missing, f"{path.name} does not show {missing}"
     assert all(f.description for f in type(config).model_fields.values())
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_configuration_that_is_shipped_fits(path):
+    read_section(path, load(path.stem.split("_")[0]).config, "", "")
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_what_is_scored_is_not_made_again(tmp_path, source):
 
 
 def test_cameras_that_are_off_make_hulls_smaller(tmp_path, source):
-    text = CONFIG.replace("[single, two_close]", "[single]") + "pictures: false\n"
+    text = CONFIG.replace("[single, two_close]", "[single]\nnames: [single_1]") + "pictures: false\n"
     true = rows(tmp_path, text)[1]
     off = rows(tmp_path, text.replace("views: 8", "views: 8, camera_error_cm: 5"))[1]
     assert off[1]["chamfer_cm"] > 1.5 * true[1]["chamfer_cm"] and off[0]["chamfer_cm"] == true[0]["chamfer_cm"]
@@ -112,6 +112,7 @@ def test_kept_meshes_can_be_given_back(tmp_path, source):
         ("categories:", "dataset: {name: multihuman}\ncategories:", (), ["dataset", "needs a root"]),
         ("categories:", "dataset: {name: multihuman, root: gone}\ncategories:", (), ["dataset.root", "gone"]),
         ("[single, two_close]", "[three]", (), ["there is no scene"]),
+        ("categories:", "names: [single_7]\ncategories:", (), ["names", "single_7"]),
         ("", "", ("--external", "theirs=nowhere"), ["--external theirs", "nowhere"]),
         ("", "", ("--external", "theirs={folder}"), ["--external theirs", "none of the 2 scenes", "person_<k>.ply"]),
         ("", "", ("--external", "body={folder}/ok"), ["--external body", "one of our methods"]),
