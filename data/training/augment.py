@@ -18,13 +18,15 @@ class Flaws:
     """How bad training inputs are.
 
     Attributes:
-        hidden: share of people that somebody or something hides part of, in some of their views.
+        company: share of people who have somebody near them, hidden and hiding as the cameras see it.
+        hidden: share of people that somebody or something hides part of, in some of their views, view by view.
         mask_edge: pixels of a crop by which edges of masks are off, at most; smaller errors are more frequent.
         camera_shift, camera_turn: spread of the cameras' errors, metres and radians.
         colour: spread of gain and offset of each colour channel.
     """
 
-    hidden: float = 0.5
+    company: float = 0.5
+    hidden: float = 0.3
     mask_edge: float = 1.5
     camera_shift: float = 0.004
     camera_turn: float = 0.0008
@@ -55,6 +57,41 @@ def hide(
         mask, shapes = paste_shapes(mask, int(rng.integers(1, 9)), rng)
         taken |= shapes
     return mask, taken
+
+
+def splatted(points: np.ndarray, projection: np.ndarray, size: int) -> np.ndarray:
+    """(V, S, S) depth in metres of a cloud of surface points (N, 3), drawn two pixels thick; 1000 where none is."""
+    out = np.full((len(projection), size, size), 1000.0, np.float32)
+    for P, depth in zip(projection, out, strict=True):
+        x = points @ P[:, :3].T + P[:, 3]
+        column, row = np.rint(x[:, :2] / np.maximum(x[:, 2:], 1e-6)).astype(int).T
+        inside = (x[:, 2] > 0.05) & (column >= 0) & (column < size) & (row >= 0) & (row < size)
+        np.minimum.at(depth, (row[inside], column[inside]), x[inside, 2].astype(np.float32))
+        depth[:] = cv2.erode(depth, np.ones((5, 5), np.uint8))
+    return out
+
+
+def in_company(
+    masks: np.ndarray, own: np.ndarray, other: np.ndarray, projection: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put somebody else beside a person: what is left of the masks (V, S, S), and the pixels taken (V, S, S) bool.
+
+    What hides somebody stands somewhere: a place that the other fills is hidden in most views at once, which shapes
+    pasted view by view never are.
+
+    Args:
+        own, other: (N, 3) points on the surface of either, metres, z up; the other's are turned and moved.
+    """
+    angle, way, apart = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi), rng.uniform(0.22, 0.9)
+    c, s = np.cos(angle), np.sin(angle)
+    local = other - [*other[:, :2].mean(0), 0]
+    turned = local @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+    beside = own[:, :2].mean(0) + apart * np.array([np.cos(way), np.sin(way)])
+    placed = turned + np.array([*beside, 0])
+    size = masks.shape[-1]
+    mine, theirs = splatted(own, projection, size), splatted(placed, projection, size)
+    taken = (theirs < 999) & ~((masks > 0.5) & (mine < theirs + 0.01))
+    return np.where(taken, 0, masks).astype(masks.dtype), taken
 
 
 def edge_error(mask: np.ndarray, rng: np.random.Generator, most: float) -> np.ndarray:

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from data.training import shards
-from data.training.augment import Flaws, edge_error, hide, recoloured, shaken
+from data.training.augment import Flaws, edge_error, hide, in_company, recoloured, shaken
 from nets.deepmulticap.inputs import SurfaceInputs, mask_map, masked_rgb, point_visibility
 from nets.normals import eroded
 
 PREDICTED = "predicted"
+FAR = 0.08
+"""Metres."""
 BLUR, JUMP = 0.02, 0.02
 """Of the side of a crop, the blur that takes detail away; metres, from which a detail is the edge of something else."""
 MAPS = ("rgb", "mask", "global_normals", "body_depth", "relief")
@@ -32,13 +34,15 @@ class BatchOptions:
     """What a step sees.
 
     Attributes:
-        people, points: of a batch, and of each of them. pairs: on the surface, a little before and behind it.
+        people, points: of a batch, and of each of them. far: how many of these are farther than ``FAR`` outside the
+            body, where cloth hangs and where others stand. pairs: on the surface, a little before and behind it.
         views: fewest and most cameras a person is seen by.
         apart: metres from the surface to either point of a pair.
     """
 
     people: int = 2
     points: int = 2000
+    far: int = 300
     pairs: int = 500
     views: tuple[int, ...] = (2, 8)
     apart: float = 0.004
@@ -121,6 +125,10 @@ def person_batch(
     projection = a["projection"][chosen]
     if flaws is not None:
         masks, blocked = _flawed_masks(masks, people, k, flaws, rng)
+        if rng.random() < flaws.company:
+            other = people.arrays(int(rng.integers(len(people))), "surface")["surface"]
+            masks, taken = in_company(masks, a["surface"], other, projection, rng)
+            blocked |= taken
         projection = shaken(projection, a["centre"], rng, flaws)
     maps = _maps(a, chosen, masks, blocked, flaws, rng)
     inputs = SurfaceInputs(
@@ -216,8 +224,10 @@ def _points(
     a: dict[str, np.ndarray], options: BatchOptions, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
     """Points about the surface and pairs across it: places, body features, distances; slopes and number of pairs."""
+    away = np.flatnonzero(a["body"][:, 0] > FAR)
+    far = min(options.far, len(away))
     start = int(rng.integers(0, len(a["points"]) - options.points + 1))  # files hold them in random order
-    some = slice(start, start + options.points)
+    some = np.r_[start : start + options.points - far, rng.choice(away, far, replace=False)]
     start = int(rng.integers(0, len(a["surface"]) - options.pairs + 1))
     on = slice(start, start + options.pairs)
     way = rng.normal(0, 1, (options.pairs, 3)) + 1.5 * a["surface_normals"][on]

@@ -113,7 +113,7 @@ def test_a_fitted_body_is_off_by_what_is_asked_for(studio, sample):
 
 
 def test_a_batch_belongs_to_its_step(people):
-    options = BatchOptions(points=200, pairs=50, views=(2, 3))
+    options = BatchOptions(points=200, far=20, pairs=50, views=(2, 3))
     a = [next(surface_batches(people, options, Flaws(), 7, start)) for start in (0, 5)]
     stream = surface_batches(people, options, Flaws(), 7)
     b = [x for k, x in zip(range(6), stream, strict=False) if k in (0, 5)]
@@ -125,7 +125,7 @@ def test_a_batch_belongs_to_its_step(people):
 
 
 def test_pairs_lie_across_the_surface(people):
-    batch = person_batch(people, 0, [0, 1], BatchOptions(points=100, pairs=60), None, np.random.default_rng(0))
+    batch = person_batch(people, 0, [0, 1], BatchOptions(points=100, far=10, pairs=60), None, np.random.default_rng(0))
     before, behind = batch.points[0, 100:160], batch.points[0, 160:]
     assert torch.allclose((before - behind).norm(dim=-1), torch.tensor(0.008), atol=1e-5)
     assert torch.allclose(batch.distance[0, 100:160], 0.004 * batch.slopes[0], atol=1e-6)
@@ -134,12 +134,12 @@ def test_pairs_lie_across_the_surface(people):
 
 def test_inputs_without_flaws_are_what_is_stored_and_points_in_hidden_pixels_are_not_seen(people):
     a = people.arrays(0, "rgb", "mask")
-    options = BatchOptions(points=500, pairs=10)
+    options = BatchOptions(points=500, far=20, pairs=10)
     clean = person_batch(people, 0, [0, 2], options, None, np.random.default_rng(0))
     expected = (a["rgb"][2] / 127.5 - 1) * (a["mask"][2] / 255)[..., None]
     assert np.allclose(clean.inputs.rgb[0, 1].numpy(), expected.transpose(2, 0, 1), atol=1e-5)
     assert clean.seen.float().mean() > 0.8
-    flawed = person_batch(people, 0, [0, 2], options, Flaws(hidden=1.0), np.random.default_rng(1))
+    flawed = person_batch(people, 0, [0, 2], options, Flaws(hidden=1.0, company=0), np.random.default_rng(1))
     zero = (flawed.inputs.mask == 0).float().mean()
     assert 0 < zero < 0.9
     assert flawed.seen.float().mean() < clean.seen.float().mean()

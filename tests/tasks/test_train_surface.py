@@ -17,11 +17,11 @@ weights: {folder}/weights/surface.safetensors
 network: ours_small
 data: {{folder: {folder}/people, train: 2, validation: 1, images: 2}}
 people: {{poses: 2, views: 3, size: 64, points: 1500, on_surface: 400, step: 0.015, texture: 64, fineness: 1}}
-batch: {{people: 2, points: 200, pairs: 40, views: [2, 3]}}
-fine_batch: {{people: 2, points: 200, pairs: 60, views: [2, 3]}}
+batch: {{people: 2, points: 200, far: 30, pairs: 40, views: [2, 3]}}
+fine_batch: {{people: 2, points: 200, far: 30, pairs: 60, views: [2, 3]}}
 losses: {{slope: 0.3}}
 fine_losses: {{slope: 0.6, detail: 0.3}}
-flaws: {{hidden: 0.5, mask_edge: 1.0, camera_shift: 0.004, camera_turn: 0.0008, colour: 0.1}}
+flaws: {{company: 0.5, hidden: 0.3, mask_edge: 1.0, camera_shift: 0.004, camera_turn: 0.0008, colour: 0.1}}
 normals: {{steps: 3, validate_every: 3, precision: float32}}
 coarse: {{steps: 3, validate_every: 3, precision: float32, monitor: distance_cm}}
 fine: {{steps: 3, validate_every: 3, precision: float32, monitor: distance_cm}}
@@ -65,7 +65,7 @@ def test_the_normal_network_can_be_trained_alone(trained, capsys):
     [
         ("network: ours_small", "network: nonsense", "network: unknown network 'nonsense'"),
         ("size: 64", "size: large", "people.size: 'large' is not a whole number"),
-        ("hidden: 0.5", "hide: 0.5", "flaws.hide: is not known"),
+        ("hidden: 0.3", "hide: 0.5", "flaws.hide: is not known"),
         ("images: 2", "pictures: 2", "data.pictures: is not known"),
         ("pairs: 40, views: [2, 3]", "pairs: 40, views: 3", "batch.views: 3 is no list"),
         ("fine:", "finest:", "finest: is not known"),
