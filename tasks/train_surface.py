@@ -89,6 +89,8 @@ def read_recipe(config: Mapping[str, Any], path: Path) -> Recipe:
     people = options_of(PersonOptions, config["people"], f"{path}: people")
     try:
         of = replace(preset(config["network"]), image_size=people.size)
+        if of.coarse.volume is not None:
+            of = replace(of, coarse=replace(of.coarse, volume=replace(of.coarse.volume, resolution=people.volume)))
     except ValueError as error:
         raise InputError(f"{path}: network", str(error), "Choose one of them") from None
     return Recipe(
@@ -123,7 +125,22 @@ def people_of(recipe: Recipe, split: str, predicted: Path | None = None) -> Peop
     if missing > 0:
         print(f"{split}: making {missing} of {count} people", flush=True)
         shards.make(folder, split, count, recipe.people, report=lambda n, s: print(f"{split} {n}: {s:.1f} s"))
-    return People(shards.people_of(folder, split)[:count], predicted and predicted / split)
+    return People(shards.people_of(folder, split)[:count], predicted and predicted / split, volume_of(recipe.preset))
+
+
+def volume_of(of: Preset) -> Callable[..., Any] | None:
+    """What makes the body volume that a network reads; None for one that reads none."""
+    options = of.coarse.volume
+    if options is None:
+        return None
+    from data.body_models import load_body_arrays, open_body_model
+    from nets.deepmulticap.volumes import body_occupancy, body_semantics, semantic_codes
+
+    arrays = load_body_arrays(open_body_model())
+    faces, codes = arrays["f"].astype(int), semantic_codes(arrays["v_template"])
+    if options.kind == "occupancy":
+        return lambda vertices: body_occupancy(vertices, faces, options.resolution)
+    return lambda vertices: body_semantics(vertices, faces, codes, options.resolution)
 
 
 def predict_maps(recipe: Recipe, folder: Path) -> Path:
@@ -229,21 +246,22 @@ def normals_training(recipe: Recipe, folder: Path) -> Training:
 
 def coarse_training(recipe: Recipe, folder: Path) -> Training:
     """The coarse level alone."""
-    return _surface_training(recipe, folder, fine=False)
+    return surface_training(recipe, folder, fine=False)
 
 
 def fine_training(recipe: Recipe, folder: Path) -> Training:
     """The fine level over the best coarse one."""
     from nets.training import best_state
 
-    training = _surface_training(recipe, folder, fine=True)
+    training = surface_training(recipe, folder, fine=True)
     # The coarse level that has just been trained, whatever an earlier training had.
     coarse = {k: v for k, v in best_state(folder / COARSE)[0].items() if k.startswith("surface.coarse.")}
     training.network.load_state_dict(coarse, strict=False)
     return training
 
 
-def _surface_training(recipe: Recipe, folder: Path, fine: bool) -> Training:
+def surface_training(recipe: Recipe, folder: Path, fine: bool) -> Training:
+    """One level of a surface network, on distances, slopes and reliefs."""
     import torch
 
     from data.training.batches import surface_batches

@@ -7,7 +7,7 @@ sees what it would have seen.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from data.training import shards
 from data.training.augment import Flaws, edge_error, hide, in_company, recoloured, shaken
-from nets.deepmulticap.inputs import SurfaceInputs, mask_map, masked_rgb, point_visibility
+from nets.deepmulticap.inputs import CanonicalFrame, SurfaceInputs, mask_map, masked_rgb, point_visibility
 from nets.normals import eroded
 
 PREDICTED = "predicted"
@@ -78,10 +78,14 @@ class People:
     Args:
         predicted: folder of the normal maps that a network has predicted for them, under the same names; None where
             there are none yet.
+        volume: makes the body volume (C, R/2, R/2, R/2) that a network reads, of body vertices (V, 3) in their
+            canonical frame; None for networks that read none.
     """
 
-    def __init__(self, files: Sequence[Path], predicted: Path | None = None) -> None:
-        self.files, self.predicted = list(files), predicted
+    def __init__(
+        self, files: Sequence[Path], predicted: Path | None = None, volume: Callable[..., Tensor] | None = None
+    ) -> None:
+        self.files, self.predicted, self.volume = list(files), predicted, volume
 
     def __len__(self) -> int:
         return len(self.files)
@@ -131,6 +135,10 @@ def person_batch(
             blocked |= taken
         projection = shaken(projection, a["centre"], rng, flaws)
     maps = _maps(a, chosen, masks, blocked, flaws, rng)
+    if people.volume is not None:
+        vertices = people.arrays(k, "body_vertices")["body_vertices"].astype(np.float64)
+        frame = CanonicalFrame(a["rotation"], a["centre"], float(a["scale"]))
+        maps["volume"] = people.volume(frame.to_canonical(vertices))[None]
     inputs = SurfaceInputs(
         size=S,
         projection=_tensor(projection),

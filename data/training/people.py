@@ -14,7 +14,6 @@ from data.training.errors import perturbed
 from data.training.views import sample_cameras, take_pictures
 from nets.deepmulticap.inputs import canonical_frame, heading, vertex_normals
 from nets.deepmulticap.sampling import on_surface, seen_in_depth
-from nets.deepmulticap.volumes import even_centres, inside_grid
 from pipeline.raster_open3d import Open3DRaster, RayScene
 from pipeline.skeletons import SMPLX55
 
@@ -35,7 +34,7 @@ class PersonOptions:
         points: about the surface, with signed distances. on_surface: on it, with normals.
         step: metres, of the grid on which the true surface is made.
         texture: pixels, side of the textures. fineness: of the cloth, 1 or 2.
-        volume: voxels along the body's cube, of which even ones are kept.
+        volume: voxels along the body's cube, for networks that read one.
         error: range of the size of the body's error; 1 is usual.
     """
 
@@ -66,7 +65,6 @@ class PersonSample:
         relief: (V, S, S) float16 metres from the fitted body's surface to the true one along the camera's axis,
             positive where the true one is behind; NaN where either is missing.
         projection: (V, 3, 4). rotation (3, 3), centre (3,), scale (): the fitted body's frame.
-        volume: (R/2, R/2, R/2) bool.
         points (P, 3), distance (P,), body (P, 7): signed distance to the true surface, features of the fitted body.
         surface (Q, 3), surface_normals (Q, 3), surface_body (Q, 7), surface_seen (Q, V).
         body_vertices (B, 3), true_body (B, 3), vertices (N, 3), faces (T, 3): fitted and true body, true surface.
@@ -82,7 +80,6 @@ class PersonSample:
     rotation: np.ndarray
     centre: np.ndarray
     scale: np.ndarray
-    volume: np.ndarray
     points: np.ndarray
     distance: np.ndarray
     body: np.ndarray
@@ -138,7 +135,6 @@ class Studio:
             rotation=frame.rotation,
             centre=frame.centre,
             scale=np.array(frame.scale),
-            volume=inside_grid(frame.to_canonical(fitted), self.faces, even_centres(o.volume)),
             body_vertices=fitted.astype(np.float32),
             true_body=posed.vertices.astype(np.float32),
             vertices=solid.vertices.astype(np.float32),

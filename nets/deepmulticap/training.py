@@ -66,7 +66,8 @@ class SurfaceTrainer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Logits (B, N) of the level that is trained, and reliefs (B, V, 2, h, w)."""
         features = self.surface.encode(inputs)
-        prediction = self.surface.predict(features, points, seen, extra)
+        reads_body = self.surface.preset.point_channels > 0
+        prediction = self.surface.predict(features, points, seen, extra if reads_body else None)
         return prediction.fine, self.reliefs(features)
 
 

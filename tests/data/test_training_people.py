@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data.training import shards
-from data.training.augment import Flaws, edge_error, hide, recoloured, shaken
+from data.training.augment import Flaws, edge_error, hide, in_company, recoloured, shaken, splatted
 from data.training.batches import BatchOptions, People, normal_batch, person_batch, surface_batches
 from data.training.errors import perturbed
 from data.training.people import PersonOptions, Studio
@@ -170,6 +170,30 @@ def test_what_hides_is_taken_from_the_mask():
         left, taken = hide(disk, [disk], np.random.default_rng(seed))
         assert (left[taken] == 0).all()
         assert (left[~taken] == disk[~taken]).all()
+
+
+def test_company_hides_what_is_behind_it_and_is_hidden_by_what_is_before():
+    """Two boards of points before two cameras that look at them from opposite sides."""
+    y, z = np.meshgrid(np.linspace(-0.5, 0.5, 60), np.linspace(0, 1, 60))
+    board = np.stack([0 * y, y, z], -1).reshape(-1, 3)
+    K = np.array([[100.0, 0, 31.5], [0, 100, 31.5], [0, 0, 1]])
+    views = []
+    for side in (1, -1):
+        R = np.array([[0, side, 0], [0, 0, -1], [-side, 0, 0]], float)
+        views.append(K @ np.column_stack([R, -R @ [2.5 * side, 0, 0.5]]))
+    P = np.stack(views)
+    depth = splatted(board, P, 64)
+    covered = depth < 999
+    assert np.allclose(depth[covered], 2.5, atol=1e-5) and 0.3 < covered.mean() < 0.6
+    hidden = []
+    for seed in range(30):
+        left, taken = in_company(covered.astype(np.float32), board, board, P, np.random.default_rng(seed))
+        assert (left[taken] == 0).all() and (left[~taken] == covered[~taken]).all()
+        hidden.append([1 - left[v].sum() / covered[v].sum() for v in range(2)])
+    hidden = np.array(hidden)
+    # Whoever stands before one camera stands behind for the other.
+    most = hidden.max(1) > 0.7
+    assert most.any() and (hidden.min(1)[most] < 0.2).all()
 
 
 def test_shaken_cameras_are_off_by_about_what_is_asked():

@@ -6,9 +6,10 @@ import pytest
 
 import run_pipeline
 from nets.checkpoints import read_state
+from nets.deepmulticap.presets import PRESET_NAMES
 from pipeline.surface.networks import load_networks
 from tasks.train import read_config
-from tasks.train_surface import read_recipe
+from tasks.train_surface import read_recipe, surface_training
 
 CONFIG = """\
 output: {folder}/run
@@ -16,7 +17,8 @@ start: null
 weights: {folder}/weights/surface.safetensors
 network: ours_small
 data: {{folder: {folder}/people, train: 2, validation: 1, images: 2}}
-people: {{poses: 2, views: 3, size: 64, points: 1500, on_surface: 400, step: 0.015, texture: 64, fineness: 1}}
+people: {{poses: 2, views: 3, size: 64, points: 1500, on_surface: 400, step: 0.015, texture: 64, fineness: 1,
+         volume: 32}}
 batch: {{people: 2, points: 200, far: 30, pairs: 40, views: [2, 3]}}
 fine_batch: {{people: 2, points: 200, far: 30, pairs: 60, views: [2, 3]}}
 losses: {{slope: 0.3}}
@@ -78,6 +80,22 @@ def test_a_bad_configuration_names_its_field(tmp_path, capsys, before, after, me
     path.write_text(text.replace(before, after))
     assert run_pipeline.main(["train", "deepmulticap", str(path)]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [n for n in PRESET_NAMES if n.endswith("_small")])
+def test_every_network_of_the_comparison_can_be_trained(trained, name):
+    """One step of its last level on the same people."""
+    folder, path, _ = trained
+    config = read_config(path) | {"network": name}
+    recipe = read_recipe(config, path)
+    fine = recipe.preset.fine is not None
+    training = surface_training(recipe, folder / "run", fine)
+    batch = next(iter(training.batches(0)))
+    losses = training.loss(training.network, batch)
+    losses["loss"].backward()
+    assert losses["loss"].isfinite()
+    level = training.network.surface.fine if fine else training.network.surface.coarse
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in level.parameters())
 
 
 def test_the_shipped_configuration_is_good():
