@@ -50,6 +50,8 @@ def test_bodies_and_hulls_are_measured_at_180_cm(tmp_path, source, capsys):
         assert row["seen_cm"] == pytest.approx(off, rel=0.02) and row["normal_consistency"] > 0.99
         assert row["scenes"] == 1 and row["views"] == 8 and 0.5 < row["seen_share"] < 1
     assert 0.2 < found[2]["chamfer_cm"] < 0.6 * off  # a hull of eight views touches the sphere where it bulges least
+    each = json.loads((tmp_path / "out/per_scene.json").read_text())["rows"]
+    assert [r["scene"] for r in each] == ["single_0"] * 2 + ["two_close_0"] * 2
     table = capsys.readouterr().out
     assert "bodies given, views 8" in table and "not comparable" in table and "0.895 / 0.887" in table
     picture = cv2.imread(str(tmp_path / "out/pictures/two_close.png"))
@@ -127,11 +129,12 @@ def test_bad_input_is_named_before_any_work(tmp_path, source, capsys, before, af
 
 
 def test_a_mesh_that_is_none_is_named(tmp_path, source, capsys):
-    folder = tmp_path / "theirs" / "single_0"
+    folder = tmp_path / "theirs" / "two_close_0"
     folder.mkdir(parents=True)
     (folder / "person_0.ply").write_bytes(b"ply\nformat ascii 1.0\nelement vertex 9\n")
+    before = source.loaded
     code, _ = rows(tmp_path, CONFIG + "pictures: false\n", "--external", f"theirs={tmp_path / 'theirs'}")
-    assert code == 2 and "person_0.ply" in capsys.readouterr().err
+    assert code == 2 and "person_0.ply" in capsys.readouterr().err and source.loaded == before
 
 
 def test_a_hull_keeps_what_stands_behind_somebody_and_nothing_more():
