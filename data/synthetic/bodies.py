@@ -120,7 +120,7 @@ def dress(person: Person, arrays: Mapping[str, np.ndarray], texture_size: int = 
     joints = np.asarray(arrays["J_regressor"]) @ shaped
     figure = Figure.build(skin_layer(arrays), shaped, joints, arrays, fineness)
     outfit, tones = person.outfit, person.complexion
-    garments = [_sewn(figure, worn, g) for worn in outfit.worn]
+    garments = [_sewn(figure, worn, g, _over(outfit.worn[k:])) for k, worn in enumerate(outfit.worn)]
     if outfit.hair is not None:
         garments.append(clothing.hair(figure, outfit.hair, g))
     layers = [clothing.uncovered(figure, garments), *(x.layer for x in garments)]
@@ -139,7 +139,15 @@ def dress(person: Person, arrays: Mapping[str, np.ndarray], texture_size: int = 
     )
 
 
-def _sewn(figure: Figure, worn: Worn, g: np.random.Generator) -> Garment:
+def _over(worn: tuple[Worn, ...]) -> Cut | None:
+    """What is worn over the first piece, if that is a top."""
+    tops = [w.cut for w in worn if w.kind == "top"]
+    return tops[-1] if worn[0].kind == "top" and len(tops) > 1 else None
+
+
+def _sewn(figure: Figure, worn: Worn, g: np.random.Generator, over: Cut | None) -> Garment:
+    if worn.kind == "top":
+        return clothing.top(figure, worn.cut, g, over)
     if worn.kind == "shoes":
         return clothing.shoes(figure, g)
     if worn.kind == "hood":

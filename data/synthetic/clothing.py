@@ -112,18 +112,11 @@ class Garment:
     covers: np.ndarray
 
 
-def top(figure: Figure, cut: Cut, generator: np.random.Generator) -> Garment:
-    """A shirt, jumper or T-shirt."""
+def top(figure: Figure, cut: Cut, generator: np.random.Generator, beneath: Cut | None = None) -> Garment:
+    """A shirt, jumper or T-shirt, or a jacket; of what is worn ``beneath`` another only what shows is kept."""
 
     def field(p: np.ndarray) -> np.ndarray:
-        over_hem, before_cuff = p[:, 1] - _hem(figure, cut), _sleeve_end(figure, cut) - np.abs(p[:, 0])
-        edges = [over_hem, before_cuff, _collar(figure, cut, p)]
-        if cut.opening:
-            chest, hem = figure.joints["neck"][1], _hem(figure, cut)
-            rises = np.clip((p[:, 1] - hem) / (chest - hem), 0, 1)
-            behind = figure.joints["neck"][2] - p[:, 2]
-            edges.append(np.maximum(np.abs(p[:, 0]) - cut.opening * (0.6 + 0.9 * rises**2), behind))
-        return np.minimum.reduce(edges)
+        return _top_field(figure, cut, p)
 
     def ease(p: np.ndarray) -> np.ndarray:
         shoulder, end = figure.joints["left_shoulder"][0], _sleeve_end(figure, cut)
@@ -132,8 +125,24 @@ def top(figure: Figure, cut: Cut, generator: np.random.Generator) -> Garment:
         wide = along * (1.0 if cut.loose else cut.sleeve < 1.2)
         return cut.ease + cut.flare * np.maximum(wide, below)
 
+    def shown(p: np.ndarray) -> np.ndarray:
+        return field(p) if beneath is None else np.minimum(field(p), 0.03 - _top_field(figure, beneath, p))
+
     rounds = 34 if cut.loose else 14
-    return _cloth(figure, "top", field, ease, cut.folds, rounds, generator, relaxed=5 * cut.loose)
+    worn = _cloth(figure, "top", shown, ease, cut.folds, rounds, generator, relaxed=5 * cut.loose)
+    return Garment(worn.layer, field(figure.surface))
+
+
+def _top_field(figure: Figure, cut: Cut, p: np.ndarray) -> np.ndarray:
+    """(N,) how far points (N, 3) are inside the edges of a top."""
+    over_hem, before_cuff = p[:, 1] - _hem(figure, cut), _sleeve_end(figure, cut) - np.abs(p[:, 0])
+    edges = [over_hem, before_cuff, _collar(figure, cut, p)]
+    if cut.opening:
+        chest, hem = figure.joints["neck"][1], _hem(figure, cut)
+        rises = np.clip((p[:, 1] - hem) / (chest - hem), 0, 1)
+        behind = figure.joints["neck"][2] - p[:, 2]
+        edges.append(np.maximum(np.abs(p[:, 0]) - cut.opening * (0.6 + 0.9 * rises**2), behind))
+    return np.minimum.reduce(edges)
 
 
 def trousers(figure: Figure, cut: Cut, generator: np.random.Generator) -> Garment:
@@ -178,9 +187,12 @@ def hood(figure: Figure, ease: float, generator: np.random.Generator) -> Garment
 
     def lift(p: np.ndarray) -> np.ndarray:
         point = np.clip((p[:, 1] - crown + 0.10) / 0.10, 0, 1) * np.clip((neck[2] + 0.03 - p[:, 2]) / 0.08, 0, 1)
-        return ease + 0.02 * point
+        ears = [
+            np.exp(-((p - figure.points[f"{side}_ear"]) ** 2).sum(1) / (2 * 0.035**2)) for side in ("left", "right")
+        ]
+        return ease + 0.02 * point + 0.012 * sum(ears)
 
-    worn = _cloth(figure, "hood", field, lift, 0.004, 60, generator, cling=0.6)
+    worn = _cloth(figure, "hood", field, lift, 0.004, 60, generator, cling=0.7)
     return Garment(worn.layer, worn.covers + 0.02)
 
 

@@ -106,8 +106,11 @@ def _crossings(corners: np.ndarray, weight: np.ndarray, axis: int, count: np.nda
     winding = total - np.repeat((total - change)[new], np.diff(np.r_[np.flatnonzero(new), len(line)]))
     here = winding > 0
     turns = here != (np.r_[False, here[:-1]] & ~new)
+    line, place, here = line[turns], place[turns], here[turns]
+    # A line that never comes out has met a flaw of a mesh: where it went in last is forgotten.
+    comes_out = ~(here & np.r_[line[1:] != line[:-1], True])
     key = line * count[axis] + np.floor(place).astype(np.int64)
-    return _Lines(key[turns], place[turns], here[turns])
+    return _Lines(key[comes_out], place[comes_out], here[comes_out])
 
 
 def _filled(lines: _Lines, count: np.ndarray) -> np.ndarray:
