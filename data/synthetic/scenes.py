@@ -100,20 +100,19 @@ def _sunk(bodies: Sequence[np.ndarray], faces: np.ndarray) -> float:
 
 
 def _with_obstacles(act: Act, g: np.random.Generator, bodies: Sequence[np.ndarray]) -> Act:
-    """Boxes, a table, a pillar around somebody, near enough to hide part of them and out of their way."""
+    """Boxes, benches, pillars around somebody, near enough to hide part of them and out of their way."""
     things, frames = list(act.things), len(act.people[0]["transl"])
     wanted = int(g.integers(2, 5))
     for _ in range(60):
-        kind = g.choice(["box", "crate", "pillar", "table"])
+        kind = g.choice(["box", "crate", "pillar", "bench"])
         size = np.array({
             "box": g.uniform([0.3, 0.3, 0.3], [0.6, 0.6, 0.9]),
             "crate": g.uniform([0.5, 0.4, 0.7], [1.0, 0.6, 1.15]),
             "pillar": g.uniform([0.12, 0.12, 1.4], [0.25, 0.25, 2.0]),
-            "table": g.uniform([0.8, 0.5, 0.05], [1.3, 0.8, 0.08]),
+            "bench": g.uniform([0.8, 0.35, 0.4], [1.4, 0.5, 0.7]),
         }[str(kind)])  # fmt: skip
         angle, away = g.uniform(-np.pi, np.pi), g.uniform(0.3, 0.75) + size[1] / 2
-        high = g.uniform(0.68, 0.8) if kind == "table" else size[2] / 2
-        centre = np.array([away * np.cos(angle), away * np.sin(angle), high])
+        centre = np.array([away * np.cos(angle), away * np.sin(angle), size[2] / 2])
         colour = tuple(g.uniform(0.15, 0.8, 3) * 0.7 + 0.3 * g.uniform(0.2, 0.8))
         thing = Thing(size, np.tile(centre, (frames, 1)), np.full(frames, angle + np.pi / 2), colour)
         if not any(_holds(thing, points) for points in bodies):

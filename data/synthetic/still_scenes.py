@@ -120,9 +120,7 @@ def _camera(g: np.random.Generator, options: StillOptions) -> tuple[Camera, floa
     return camera, float((height - 1) / 2 - focal * np.tan(pitch))
 
 
-def _placed(
-    cutouts: Sequence[Cutout], g: np.random.Generator, camera: Camera, options: StillOptions
-) -> list[_Placed]:
+def _placed(cutouts: Sequence[Cutout], g: np.random.Generator, camera: Camera, options: StillOptions) -> list[_Placed]:
     """People on the floor, apart from one another, drawn so that all sizes are about equally frequent."""
     wanted = int(np.exp(g.uniform(*np.log(options.people)))) + 1
     focal, (width, height) = camera.K[0, 0], camera.size

@@ -1,0 +1,120 @@
+"""The 150 scenes of our benchmark, in the categories and numbers of MultiHuman: drawn once, then frozen.
+
+``configs/benchmarks/scenes.json`` lists each scene's name, category, seed and people (numbers of the test split), and
+what was measured of it when it was drawn: how much of the people others hide (six cameras), and the Chamfer distance of
+the true body without clothes, centimetres at 180 cm. ``python -m data.synthetic.benchmark_scenes`` draws it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from data.synthetic.acts import CATEGORIES
+from data.synthetic.cameras import ring
+from data.synthetic.people import People, Posed
+from data.synthetic.scenes import Scene, occlusion, stage
+
+LIST = Path(__file__).parents[2] / "configs" / "benchmarks" / "scenes.json"
+COUNTS = {"single": 30, "occluded": 18, "two_natural": 46, "two_close": 30, "three": 26}
+SMALL = ("single_00", "occluded_00", "two_natural_02", "two_close_01", "three_00")
+"""Names of the scenes that tests use."""
+_OCCLUDED = (0.10, 0.55)
+"""Share hidden that a scene of the category "occluded" must have."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One scene of the list."""
+
+    name: str
+    category: str
+    seed: int
+    people: tuple[int, ...]
+    act: str
+    occlusion: float
+    body_chamfer_cm: float
+
+
+@cache
+def listed() -> dict[str, Listed]:
+    """All scenes of the list by name."""
+    rows = json.loads(LIST.read_text())["scenes"]
+    return {row["name"]: Listed(**row | {"people": tuple(row["people"])}) for row in rows}
+
+
+def build(maker: People, scene: Listed) -> Scene:
+    """Make a listed scene."""
+    return stage(maker, scene.category, scene.seed, [maker.person("test", k) for k in scene.people])
+
+
+def height(maker: People, posed: Posed) -> float:
+    """Metres that a person stands tall."""
+    shaped = maker.arrays["v_template"] + maker.arrays["shapedirs"][:, :, :10] @ posed.parameters["betas"][0]
+    return float(np.ptp(shaped[:, 1]))
+
+
+def body_chamfer_cm(maker: People, people: Sequence[Posed], step: float = 0.006, samples: int = 12000) -> float:
+    """Chamfer distance between true surfaces and bodies without clothes, as ``pipeline.quality.metrics`` has it."""
+    scale = 1.8 / np.mean([height(maker, p) for p in people])
+    found = []
+    for k, person in enumerate(people):
+        g, solid = np.random.default_rng(k), person.surface(step)
+        true = _points(solid.vertices, solid.faces, samples, g)
+        bare = _points(person.vertices, person.body_faces, samples, g)
+        found.append((cKDTree(bare).query(true)[0].mean() + cKDTree(true).query(bare)[0].mean()) / 2)
+    return float(100 * scale * np.mean(found))
+
+
+def _points(vertices: np.ndarray, faces: np.ndarray, count: int, g: np.random.Generator) -> np.ndarray:
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    face = g.choice(len(faces), count, p=area / area.sum())
+    u, v = np.sqrt(g.random(count))[:, None], g.random(count)[:, None]
+    return (1 - u) * a[face] + u * (1 - v) * b[face] + u * v * c[face]
+
+
+def draw(maker: People, report=lambda name: None) -> list[Listed]:
+    """Draw the list: every person once; scenes that are not hidden as their category says are drawn again."""
+    scenes, person = [], 0
+    rig = ring(6, np.random.default_rng(0), size=(640, 640), distorted=False)
+    for category, count in COUNTS.items():
+        for number in range(count):
+            numbers = tuple(range(person, person + CATEGORIES[category][0]))
+            person += len(numbers)
+            wearers = [maker.person("test", k) for k in numbers]
+            for seed in range(1000 * len(scenes), 1000 * len(scenes) + 20):
+                scene = stage(maker, category, seed, wearers)
+                posed = scene.posed(maker)
+                hidden = occlusion(rig, posed, scene.things(), 128)
+                if category != "occluded" or _OCCLUDED[0] <= hidden <= _OCCLUDED[1]:
+                    break
+            chamfer = body_chamfer_cm(maker, posed)
+            name = f"{category}_{number:02d}"
+            scenes.append(Listed(name, category, seed, numbers, scene.act.name, round(hidden, 3), round(chamfer, 2)))
+            report(name)
+    return scenes
+
+
+def main() -> None:
+    from tqdm import tqdm
+
+    with tqdm(total=sum(COUNTS.values()), unit="scene", disable=None) as bar:
+        scenes = draw(People(texture_size=8), lambda name: bar.update())
+    lines = ",\n".join("  " + json.dumps(asdict(s)) for s in scenes)
+    LIST.write_text('{"small": ' + json.dumps(SMALL) + ',\n "scenes": [\n' + lines + "\n]}\n")
+    for category in COUNTS:
+        mine = [s for s in scenes if s.category == category]
+        chamfer, hidden = (np.mean([getattr(s, k) for s in mine]) for k in ("body_chamfer_cm", "occlusion"))
+        print(f"{category}: body {chamfer:.2f} cm, hidden {hidden:.0%}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
