@@ -143,6 +143,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--stop-after", type=float, metavar="SECONDS",
                        help="stop then, with exit code 1; the same command goes on where it stopped")
 
+    verb("synthesize", "make captures or stills of synthetic people, with everything about them known")
+
     evaluate = verb("evaluate", "run a benchmark against known answers and print its table", None)
     evaluate.add_argument("benchmark", metavar="BENCHMARK",
                           help="association, body, segmentation, table1, fusion or stills")

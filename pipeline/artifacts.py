@@ -53,6 +53,11 @@ SCHEMAS: dict[str, tuple[int, dict[str, tuple[str, int]]]] = {
          "entry": ("i", 3), "windows": ("i", 4), "bits/bytes": ("u", 1), "bits/offsets": ("i", 1)},
     ),
     "registered": (1, {"offsets": ("f", 1), "vertex_colours": ("u", 2), "seen": ("b", 1), "texture": ("u", 1)}),
+    "capture_truth": (
+        1,
+        {"frames": ("i", 1), "person_ids": ("i", 1), "joints": ("f", 4), "keypoints": ("f", 5), "visible": ("u", 4),
+         "labels/bytes": ("u", 1), "labels/offsets": ("i", 1)},
+    ),
     "stills": (1, {"names": ("S", 1), "reason": ("u", 1)}),
     "manifest": (1, {"names": ("S", 1), "sizes": ("i", 1)}),
     "surface_inputs": (

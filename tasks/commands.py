@@ -287,6 +287,12 @@ def train_(options: Namespace) -> int:
     return train.command(options)
 
 
+def synthesize_(options: Namespace) -> int:
+    from tasks import synthesize
+
+    return synthesize.command(options)
+
+
 def evaluate_(options: Namespace) -> int:
     from tasks import evaluate
 
@@ -309,6 +315,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "clean": clean_,
     "demo": demo_,
     "train": train_,
+    "synthesize": synthesize_,
     "evaluate": evaluate_,
 }
 

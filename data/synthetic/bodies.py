@@ -10,6 +10,7 @@ import numpy as np
 from data.synthetic import clothing, textures
 from data.synthetic.clothing import Cut, Figure, Garment, HairCut
 from data.synthetic.drape import HangingCut
+from data.synthetic.makehuman_clothes import Piece, worn_piece
 from data.synthetic.solids import Solid, union
 from data.synthetic.surfaces import Layer, skin_layer
 from data.synthetic.textures import Baked, Complexion, Fabric, Face
@@ -26,11 +27,12 @@ BOTTOMS = ((0.16, 0.19, 0.28), (0.20, 0.20, 0.21), (0.55, 0.48, 0.37), (0.36, 0.
 
 @dataclass(frozen=True)
 class Worn:
-    """One piece of clothing. ``kind``: top, trousers, skirt, hood or shoes; ``cut`` a ``Cut`` or, for what hangs round
-    both legs, a ``HangingCut``; None for shoes."""
+    """One piece of clothing. ``kind``: top, trousers, skirt, hood, shoes or piece; ``cut`` a ``Cut`` or, for what hangs
+    round both legs, a ``HangingCut``, for a ``piece`` that was made elsewhere the ``makehuman_clothes.Piece``; None for
+    shoes."""
 
     kind: str
-    cut: Cut | HangingCut | None
+    cut: Cut | HangingCut | Piece | None
     fabric: Fabric
 
 
@@ -44,7 +46,7 @@ class Outfit:
     @property
     def loose(self) -> bool:
         """Whether any of it hangs far off the body: skirts, coats, wide trousers and tops."""
-        return any(isinstance(w.cut, HangingCut) or (w.cut is not None and w.cut.loose) for w in self.worn)
+        return any(isinstance(w.cut, HangingCut) or (isinstance(w.cut, Cut) and w.cut.loose) for w in self.worn)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def dress(person: Person, arrays: Mapping[str, np.ndarray], texture_size: int = 
     joints = np.asarray(arrays["J_regressor"]) @ shaped
     figure = Figure.build(skin_layer(arrays), shaped, joints, arrays, fineness)
     outfit, tones = person.outfit, person.complexion
-    garments = [_sewn(figure, worn, g, _over(outfit.worn[k:])) for k, worn in enumerate(outfit.worn)]
+    garments = [_sewn(figure, worn, g, _over(outfit.worn[k:]), arrays) for k, worn in enumerate(outfit.worn)]
     if outfit.hair is not None:
         garments.append(clothing.hair(figure, outfit.hair, g))
     layers = [clothing.uncovered(figure, garments), *(x.layer for x in garments)]
@@ -128,7 +130,7 @@ def dress(person: Person, arrays: Mapping[str, np.ndarray], texture_size: int = 
     colours = [textures.skin(baked[0], Face.of(arrays, figure), tones, g)]
     colours += [_coloured(b, figure, worn, g) for b, worn in zip(baked[1:], outfit.worn, strict=False)]
     if outfit.hair is not None:
-        colours.append(textures.hair(baked[-1], tones, g))
+        colours.append(textures.hair(baked[-1], tones.hair, g))
     return Dressed(
         layers,
         [layer.binding @ figure.weights for layer in layers],
@@ -145,7 +147,9 @@ def _over(worn: tuple[Worn, ...]) -> Cut | None:
     return tops[-1] if worn[0].kind == "top" and len(tops) > 1 else None
 
 
-def _sewn(figure: Figure, worn: Worn, g: np.random.Generator, over: Cut | None) -> Garment:
+def _sewn(figure: Figure, worn: Worn, g: np.random.Generator, over: Cut | None, arrays) -> Garment:
+    if isinstance(worn.cut, Piece):
+        return worn_piece(figure, worn.cut, arrays)
     if worn.kind == "top":
         return clothing.top(figure, worn.cut, g, over)
     if worn.kind == "shoes":
@@ -158,13 +162,21 @@ def _sewn(figure: Figure, worn: Worn, g: np.random.Generator, over: Cut | None) 
 def _coloured(baked: Baked, figure: Figure, worn: Worn, g: np.random.Generator) -> np.ndarray:
     if worn.kind == "shoes":
         return textures.shoe(baked, worn.fabric, g)
-    return textures.cloth(baked, figure, worn.fabric, g, legs=worn.kind == "trousers")
+    if isinstance(worn.cut, Piece) and worn.cut.kind == "hair":
+        return textures.hair(baked, worn.fabric.first, g)
+    return textures.cloth(
+        baked,
+        figure,
+        worn.fabric,
+        g,
+        legs=worn.kind == "trousers" or (isinstance(worn.cut, Piece) and worn.cut.kind == "lower"),
+    )
 
 
 def _soles(layers: list[Layer], figure: Figure) -> np.ndarray:
     """Lowest points on the left and the right, of the shoes or of bare feet."""
     shoes = [layer.rest(figure.vertices) for layer in layers if layer.name == "shoes"]
-    rest = shoes[0] if shoes else figure.vertices
+    rest = np.concatenate([figure.vertices, *shoes])
     return np.array([rest[rest[:, 0] > 0, 1].min(), rest[rest[:, 0] < 0, 1].min()])
 
 

@@ -28,11 +28,12 @@ class Exposure:
     noise: float
 
     @classmethod
-    def sample(cls, generator: np.random.Generator) -> Exposure:
+    def sample(cls, generator: np.random.Generator, spread: float = 1.0) -> Exposure:
+        """``spread``: how much gain and white balance differ from camera to camera; 1 is a lab that took some care."""
         g = generator
-        white = 1 + g.uniform(-0.05, 0.05, 3)
+        white = 1 + spread * g.uniform(-0.05, 0.05, 3)
         return cls(
-            gain=float(np.exp(g.uniform(-0.16, 0.16))),
+            gain=float(np.exp(spread * g.uniform(-0.16, 0.16))),
             white=white / white.mean(),
             vignette=float(g.uniform(0.05, 0.22)),
             blur=float(g.uniform(0.35, 0.6)),
@@ -81,3 +82,42 @@ def ring(
         lens = np.array([generator.uniform(-0.18, -0.08), generator.uniform(0.02, 0.06), *generator.normal(0, 6e-4, 2)])
         cameras.append(Camera(f"cam{k + 1}", size, K, R, t, lens if distorted else np.zeros(0)))
     return Rig(tuple(cameras))
+
+
+@dataclass(frozen=True)
+class LabCameras:
+    """What the cameras of a lab are like, from the least to the most of each.
+
+    Attributes:
+        size: (width, height) pixels.
+        fov_deg: vertical angle of view; the narrower, the further away they stand.
+        height_m: over the floor.
+        roll_deg: most, to either side.
+        distorted: whether lenses bend straight lines.
+        room_m: no camera stands further than this from the middle.
+    """
+
+    size: tuple[int, int] = (960, 720)
+    fov_deg: tuple[float, float] = (30.0, 55.0)
+    height_m: tuple[float, float] = (0.9, 2.4)
+    roll_deg: float = 4.0
+    distorted: bool = True
+    room_m: float = 5.6
+
+    def ring(self, count: int, generator: np.random.Generator, half_height: float = 1.15) -> Rig:
+        """``count`` cameras all round, that see ``half_height`` metres above and below the middle of the people."""
+        g, cameras = generator, []
+        for k in range(count):
+            angle = 2 * np.pi * (k + 0.25) / count + g.uniform(-0.15, 0.15)
+            half = np.radians(g.uniform(*self.fov_deg)) / 2
+            away = min(half_height / np.tan(half) + 0.55, self.room_m)
+            half = np.arctan(half_height / (away - 0.55))
+            centre = np.array([away * np.cos(angle), away * np.sin(angle), g.uniform(*self.height_m)])
+            aim = np.array([0, 0, 0.9]) + g.uniform(-0.06, 0.06, 3)
+            R, t = look_at(centre, aim, np.radians(g.uniform(-self.roll_deg, self.roll_deg)))
+            focal = self.size[1] / 2 / np.tan(half)
+            cx, cy = (np.array(self.size) - 1) / 2 + g.uniform(-0.012, 0.012, 2) * self.size[1]
+            K = np.array([[focal, 0, cx], [0, focal * g.uniform(0.998, 1.002), cy], [0, 0, 1]])
+            lens = np.array([g.uniform(-0.18, -0.06), g.uniform(0.02, 0.06), *g.normal(0, 6e-4, 2)])
+            cameras.append(Camera(f"cam{k + 1}", self.size, K, R, t, lens if self.distorted else np.zeros(0)))
+        return Rig(tuple(cameras))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from data.calibration.pose2sim import write_pose2sim
 from data.synthetic import motion
 from data.synthetic.bodies import Dressed, Person, dress, sample_person
 from data.synthetic.cameras import Exposure, ring
-from data.synthetic.drawing import Cast, Painter
+from data.synthetic.drawing import Cast, Moment, Painter
 from data.synthetic.light import Light
 from data.synthetic.motion import Gait
 from data.synthetic.motion import Path as Way
@@ -76,12 +77,18 @@ def make_demo_capture(
     light, room = Light.sample(generator), Room.sample(generator)
     exposures = [Exposure.sample(generator) for _ in rig.cameras]
     painter = Painter(rig, exposures, light, Cast.of(play.dressed), generator)
-    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_pose2sim(rig, folder / CALIBRATION)
     with ThreadPoolExecutor(spec.workers) as pool:
         painter.enter(room, pool)
         report(0.15)
-        labels = _film(painter, model, play, folder / "videos", spec, pool, lambda f: report(0.15 + 0.84 * f))
+
+        def posed(number: int):
+            bodies = _posed_bodies(model, play.tracks, number)
+            return [d.posed(*b) for d, b in zip(play.dressed, bodies, strict=True)], ()
+
+        said = film(painter, posed, spec.frames, folder / "videos", spec.fps, pool, lambda f: report(0.15 + 0.84 * f))
+        labels = [encoded for frame in said for encoded in frame]
     _truth(model, play, rig, labels, spec).write(folder)
     report(1.0)
 
@@ -107,7 +114,7 @@ def passing(model, arrays: Mapping[str, np.ndarray], spec: CaptureSpec, generato
             body.rest_joints, body.soles, ways[k], times, Gait.sample(generator), generator.uniform(), other
         )
         hands = model.relaxed_hands.numpy()
-        tracks.append(_track(person, moved, hands))
+        tracks.append(body_track(person, moved, hands))
     return Play(people, dressed, tracks)
 
 
@@ -123,7 +130,8 @@ def body_parameters(track: BodyTrack) -> dict[str, np.ndarray]:
     return {"betas": track.betas[None]} | {n: getattr(track, n) for n in names}
 
 
-def _track(person: Person, moved: dict[str, np.ndarray], hands: np.ndarray) -> BodyTrack:
+def body_track(person: Person, moved: Mapping[str, np.ndarray], hands: np.ndarray) -> BodyTrack:
+    """A track of somebody who moves as ``moved`` says, hands relaxed (``hands`` (90,))."""
     count = len(moved["transl"])
 
     def still(values: np.ndarray) -> np.ndarray:
@@ -158,34 +166,54 @@ def _posed_bodies(model, tracks: Sequence[BodyTrack], frame: int) -> list[tuple[
     return out
 
 
-def _film(
-    painter: Painter, model, play: Play, folder: Path, spec: CaptureSpec, pool: ThreadPoolExecutor, report
-) -> list[bytes]:
-    """Write one video a camera; returns the label images, frame after frame, camera after camera."""
-    recorders = [Recorder(folder / f"{c.name}.mp4", c.size, spec.fps) for c in painter.rig.cameras]
-    labels: list[bytes] = []
+def film(
+    painter: Painter,
+    posed: Callable[[int], tuple[Sequence[Sequence[np.ndarray]], Sequence[np.ndarray]]],
+    frames: int,
+    folder: Path,
+    fps: int,
+    pool: ThreadPoolExecutor,
+    report: Callable[[float], None],
+    look: Callable[[int, Moment, int, np.ndarray], Any] = lambda camera, moment, number, labels: png(labels),
+) -> list[list[Any]]:
+    """Write one video a camera.
 
-    def take(camera: int, moment, number: int) -> bytes:
-        picture, label = painter.picture(camera, moment, number)
+    Args:
+        posed: gives the layers of everybody and the vertices of the things in a frame.
+        look: sees each picture's (H, W) labels; by default they are kept as PNG files.
+
+    Returns:
+        what ``look`` said: frame after frame, camera after camera.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    recorders = [Recorder(folder / f"{c.name}.mp4", c.size, fps) for c in painter.rig.cameras]
+    said: list[list[Any]] = []
+
+    def take(camera: int, moment: Moment, number: int):
+        picture, labels = painter.picture(camera, moment, number)
         recorders[camera].add(picture)
-        return cv2.imencode(".png", label)[1].tobytes()
+        return look(camera, moment, number, labels)
 
-    def prepare(number: int):
-        bodies = _posed_bodies(model, play.tracks, number)
-        return painter.moment([d.posed(*b) for d, b in zip(play.dressed, bodies, strict=True)])
+    def prepare(number: int) -> Moment:
+        return painter.moment(*posed(number))
 
     try:
         coming = pool.submit(prepare, 0)
-        for number in range(spec.frames):
+        for number in range(frames):
             moment = coming.result()
-            if number + 1 < spec.frames:
+            if number + 1 < frames:
                 coming = pool.submit(prepare, number + 1)
-            labels += pool.map(lambda c, m=moment, n=number: take(c, m, n), range(len(recorders)))
-            report((number + 1) / spec.frames)
+            said.append(list(pool.map(lambda c, m=moment, n=number: take(c, m, n), range(len(recorders)))))
+            report((number + 1) / frames)
     finally:
         for recorder in recorders:
             recorder.close()
-    return labels
+    return said
+
+
+def png(image: np.ndarray) -> bytes:
+    """An image as a PNG file; three channels are taken as they come, as blue, green and red."""
+    return cv2.imencode(".png", image)[1].tobytes()
 
 
 class Recorder:

@@ -9,7 +9,7 @@ body.surface(0.006).signed_distance(points)     # the clothed truth; body.vertic
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from data.synthetic import acts, wardrobe
 from data.synthetic.acts import Build
 from data.synthetic.bodies import Dressed, Person, dress
+from data.synthetic.makehuman_clothes import Piece
 from data.synthetic.solids import Solid
 
 HAND_POSES = ("left_hand_pose", "right_hand_pose")
@@ -73,8 +74,10 @@ class People:
         texture_size: int = 512,
         fineness: int = 2,
         remember: int = 0,
+        clothes: Sequence[Piece] = (),
     ) -> None:
-        """``fineness``: 2 for wrinkles of a centimetre, 1 is twice as fast. The last ``remember`` wearers are kept."""
+        """``fineness``: 2 for wrinkles of a centimetre, 1 is twice as fast. The last ``remember`` wearers are kept.
+        ``clothes``: made elsewhere, which a part of the people wear."""
         import torch
 
         from data.body_models import load_body_arrays, open_body_model
@@ -83,12 +86,15 @@ class People:
         self.arrays = dict(load_body_arrays(open_body_model()) if arrays is None else arrays)
         self.model = BodyModel(self.arrays, torch.float32)
         self.texture_size, self.fineness, self._remember = texture_size, fineness, remember
+        self._clothes = tuple(clothes)
         self._known: OrderedDict[tuple, Wearer] = OrderedDict()
 
     def person(self, split: str, number: int, kinds: tuple[str, ...] | None = None) -> Wearer:
         """Person ``number`` of a split ("train", "validation", "test"), dressed; see ``wardrobe.person``."""
         key = (split, number, kinds)
-        wearer = self._known.get(key) or self.dressed(wardrobe.person(split, number, kinds))
+        wearer = self._known.get(key) or self.dressed(
+            wardrobe.with_made(wardrobe.person(split, number, kinds), split, number, self._clothes)
+        )
         self._known[key] = wearer
         self._known.move_to_end(key)
         while len(self._known) > self._remember:

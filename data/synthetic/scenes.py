@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from data.synthetic.acts import CATEGORIES, Act, Thing
+from data.synthetic.acts import CATEGORIES, Act, Maker, Thing
 from data.synthetic.people import People, Posed, Wearer
 from data.synthetic.props import thing_mesh
 from data.synthetic.surfaces import vertex_normals
@@ -51,9 +51,17 @@ class Scene:
         return np.concatenate([v for v, _ in parts]), np.concatenate(faces)
 
 
-def stage(maker: People, category: str, seed: int, people: Sequence[Wearer], times: np.ndarray | None = None) -> Scene:
+def stage(
+    maker: People,
+    category: str,
+    seed: int,
+    people: Sequence[Wearer],
+    times: np.ndarray | None = None,
+    alone: Sequence[Maker] = (),
+) -> Scene:
     """A scene of a category: a key of ``CATEGORIES``, with as many people as it takes.
 
+    ``alone``: more acts for one person, such as recorded motions.
     Of a few tries that in which bodies cut into each other least is taken, or the first where they hardly do.
     """
     times = np.zeros(1) if times is None else times
@@ -61,7 +69,7 @@ def stage(maker: People, category: str, seed: int, people: Sequence[Wearer], tim
     best, least = None, np.inf
     for attempt in range(_TRIES):
         g = np.random.default_rng([seed, attempt])
-        makers = CATEGORIES[category][1]
+        makers = (*CATEGORIES[category][1], *(alone if len(people) == 1 else ()))
         act = _centred(makers[g.integers(len(makers))](times, g, builds))
         scene = Scene(category, list(people), act, times)
         bodies = [scene.posed_bodies(maker, f) for f in _looked_at(len(times))]

@@ -135,12 +135,12 @@ def skin(baked: Baked, face: Face, tones: Complexion, generator: np.random.Gener
     return colour
 
 
-def hair(baked: Baked, tones: Complexion, generator: np.random.Generator) -> np.ndarray:
+def hair(baked: Baked, colour: Colour, generator: np.random.Generator) -> np.ndarray:
     """(N, 3) colours of hair: strands that run downwards."""
     noise = Noise(generator)
     p = baked.positions * [1, 0.12, 1]
     strands = 0.5 * noise(p, 0.0025) + 0.35 * noise(p, 0.006) + 0.3 * noise(baked.positions, 0.04)
-    return np.array(tones.hair) * (1 + 0.45 * strands[:, None]) + 0.03 * np.maximum(strands, 0)[:, None]
+    return np.array(colour) * (1 + 0.45 * strands[:, None]) + 0.03 * np.maximum(strands, 0)[:, None]
 
 
 def cloth(baked: Baked, figure: Figure, fabric: Fabric, generator: np.random.Generator, legs: bool) -> np.ndarray:

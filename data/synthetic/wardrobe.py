@@ -7,13 +7,15 @@ and one for tests.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from data.synthetic.bodies import HAIRS, IRISES, SKINS, Outfit, Person, Worn, jitter
 from data.synthetic.clothing import Cut, HairCut
 from data.synthetic.drape import HangingCut
+from data.synthetic.makehuman_clothes import Piece
 from data.synthetic.textures import Complexion, Fabric
 
 SPLITS = {"train": tuple(range(8)), "validation": (8,), "test": (9,)}
@@ -64,6 +66,35 @@ def outfit(g: np.random.Generator, split: str, kinds: tuple[str, ...] | None = N
     hooded = any(w.kind == "hood" for w in worn)
     hair = None if hooded or g.random() < 0.04 else rack("hair", _hair)
     return Outfit(tuple(worn), hair)
+
+
+MADE_SHARE = 0.4
+"""Of people who wear clothes that were made elsewhere, where there are some."""
+
+
+def with_made(who: Person, split: str, number: int, clothes: Sequence[Piece]) -> Person:
+    """The same person, or in a part of cases the same in clothes that were made elsewhere, of the split's own.
+
+    Of each kind the fourth of five is for validation and the fifth for tests, counted in the order given.
+    """
+    g = np.random.default_rng([zlib.crc32(f"made/{split}".encode()), number])
+    if not clothes or g.random() > MADE_SHARE:
+        return who
+    own: dict[str, list[Piece]] = {}
+    for kind in ("upper", "lower", "shoes", "hair"):
+        of_kind = [p for p in clothes if p.kind == kind]
+        digits = {"train": (0, 1, 2), "validation": (3,), "test": (4,)}[split]
+        own[kind] = [p for k, p in enumerate(of_kind) if k % 5 in digits]
+    picked = {kind: pieces[g.integers(len(pieces))] for kind, pieces in own.items() if pieces}
+    if not {"upper", "lower", "shoes"} <= set(picked):
+        return who
+    fabrics = {"upper": _fabric(g), "lower": _fabric(g, ("plain", "denim"), _DULL), "shoes": _shoes(g).fabric}
+    worn = [Worn("piece", picked[kind], fabric) for kind, fabric in fabrics.items()]
+    hair = who.outfit.hair
+    if "hair" in picked and g.random() < 0.5:
+        worn.append(Worn("piece", picked["hair"], Fabric("plain", who.complexion.hair, who.complexion.hair)))
+        hair = None
+    return replace(who, outfit=Outfit(tuple(worn), hair))
 
 
 class _Rack:
