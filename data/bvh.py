@@ -106,7 +106,7 @@ def _placed(parents: np.ndarray, offsets: np.ndarray, channels: list[list[str]],
                     shift, moved = np.zeros_like(shift), True
                 shift[:, axis] = values[:, column]
             elif channel.endswith("rotation"):
-                turn = turn * Rotation.from_euler("xyz"[axis], values[:, column], degrees=True)
+                turn = turn * Rotation.from_euler("xyz"[axis], values[:, column : column + 1], degrees=True)
             else:
                 raise ValueError(f"channel {channel!r}")
             column += 1

@@ -1,15 +1,18 @@
 """The 150 scenes of our benchmark, in the categories and numbers of MultiHuman: drawn once, then frozen.
 
 ``configs/benchmarks/scenes.json`` lists each scene's name, category, seed and people (numbers of the test split), and
-what was measured of it when it was drawn: how much of the people others hide (six cameras), and the Chamfer distance of
-the true body without clothes, centimetres at 180 cm. ``python -m data.synthetic.benchmark_scenes`` draws it anew.
+what was measured of it when it was drawn: how much of the people others hide, and the Chamfer distance of
+the true body without clothes, centimetres at 180 cm.
+``python -m data.synthetic.benchmark_scenes [PROCESSES]`` draws it anew.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -61,7 +64,7 @@ def height(maker: People, posed: Posed) -> float:
     return float(np.ptp(shaped[:, 1]))
 
 
-def body_chamfer_cm(maker: People, people: Sequence[Posed], step: float = 0.006, samples: int = 12000) -> float:
+def body_chamfer_cm(maker: People, people: Sequence[Posed], step: float = 0.008, samples: int = 8000) -> float:
     """Chamfer distance between true surfaces and bodies without clothes, as ``pipeline.quality.metrics`` has it."""
     scale = 1.8 / np.mean([height(maker, p) for p in people])
     found = []
@@ -81,33 +84,47 @@ def _points(vertices: np.ndarray, faces: np.ndarray, count: int, g: np.random.Ge
     return (1 - u) * a[face] + u * (1 - v) * b[face] + u * v * c[face]
 
 
-def draw(maker: People, report=lambda name: None) -> list[Listed]:
-    """Draw the list: every person once; scenes that are not hidden as their category says are drawn again."""
-    scenes, person = [], 0
+def draw(row: tuple[str, int, int, int]) -> Listed:
+    """Draw a scene: its category, number in it, number in the list and first person. Each person is in one scene only;
+    a scene that is not hidden as its category says is drawn again."""
+    category, number, place, person = row
+    maker = _maker()
+    numbers = tuple(range(person, person + CATEGORIES[category][0]))
+    wearers = [maker.person("test", k) for k in numbers]
     rig = ring(6, np.random.default_rng(0), size=(640, 640), distorted=False)
+    for seed in range(1000 * place, 1000 * place + 20):
+        scene = stage(maker, category, seed, wearers)
+        posed = scene.posed(maker)
+        hidden = occlusion(rig, posed, scene.things(), 96)
+        if category != "occluded" or _OCCLUDED[0] <= hidden <= _OCCLUDED[1]:
+            break
+    chamfer = body_chamfer_cm(maker, posed)
+    return Listed(
+        f"{category}_{number:02d}", category, seed, numbers, scene.act.name, round(hidden, 3), round(chamfer, 2)
+    )
+
+
+@cache
+def _maker() -> People:
+    return People(texture_size=8, fineness=1)
+
+
+def rows() -> list[tuple[str, int, int, int]]:
+    """What ``draw`` takes, for the whole list."""
+    out, person = [], 0
     for category, count in COUNTS.items():
         for number in range(count):
-            numbers = tuple(range(person, person + CATEGORIES[category][0]))
-            person += len(numbers)
-            wearers = [maker.person("test", k) for k in numbers]
-            for seed in range(1000 * len(scenes), 1000 * len(scenes) + 20):
-                scene = stage(maker, category, seed, wearers)
-                posed = scene.posed(maker)
-                hidden = occlusion(rig, posed, scene.things(), 128)
-                if category != "occluded" or _OCCLUDED[0] <= hidden <= _OCCLUDED[1]:
-                    break
-            chamfer = body_chamfer_cm(maker, posed)
-            name = f"{category}_{number:02d}"
-            scenes.append(Listed(name, category, seed, numbers, scene.act.name, round(hidden, 3), round(chamfer, 2)))
-            report(name)
-    return scenes
+            out.append((category, number, len(out), person))
+            person += CATEGORIES[category][0]
+    return out
 
 
 def main() -> None:
     from tqdm import tqdm
 
-    with tqdm(total=sum(COUNTS.values()), unit="scene", disable=None) as bar:
-        scenes = draw(People(texture_size=8), lambda name: bar.update())
+    workers = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        scenes = list(tqdm(pool.map(draw, rows()), total=len(rows()), unit="scene"))
     lines = ",\n".join("  " + json.dumps(asdict(s)) for s in scenes)
     LIST.write_text('{"small": ' + json.dumps(SMALL) + ',\n "scenes": [\n' + lines + "\n]}\n")
     for category in COUNTS:

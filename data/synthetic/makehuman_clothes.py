@@ -23,6 +23,8 @@ from pipeline.errors import InputError
 MAX_BYTES = 64 << 20
 _SCALES = ("x_scale", "y_scale", "z_scale")
 _NEIGHBOURS = 24
+_COVERED_M = 0.05
+"""A file lists what a whole suit hides; of that, each part hides what is this near to it."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,13 @@ def read_clothes(folder: Path) -> tuple[Piece, ...]:
     paths = sorted(folder.rglob("*.mhclo")) if folder.is_dir() else []
     if not paths:
         raise InputError(folder, "holds no *.mhclo file", "Give a folder of MakeHuman clothes")
-    base = _base()
+    base = base_mesh()
     return tuple(piece for path in paths for piece in _read(path, base))
 
 
 @cache
-def _base():
+def base_mesh():
+    """The MakeHuman base mesh with its helpers (``data.open_body.makehuman.BaseMesh``)."""
     from data.open_body import makehuman
 
     return makehuman.read_base_mesh(makehuman.data_folder())
@@ -77,7 +80,7 @@ def _read(path: Path, base) -> list[Piece]:
         corners, uv_corners, uvs = _object(path.parent / Path(words["obj_file"]).name, len(fitted))
     except (ValueError, KeyError, IndexError) as error:
         raise InputError(path, f"is damaged or no clothes file ({error})", "Give MakeHuman clothes") from None
-    return _pieces(path, fitted, corners, uv_corners, uvs, hidden)
+    return _pieces(path, fitted, corners, uv_corners, uvs, hidden, base.vertices)
 
 
 def _parsed(path: Path) -> tuple[dict[str, str], np.ndarray, np.ndarray]:
@@ -96,8 +99,7 @@ def _parsed(path: Path) -> tuple[dict[str, str], np.ndarray, np.ndarray]:
             rows.append([first, first, first, 1, 0, 0, 0, 0, 0] if len(row) == 1 else [float(x) for x in row])
         elif part == "delete_verts" and row[0].isdigit():
             hidden += _ranges(row)
-        elif part != "delete_verts":
-            part = "head"
+        elif part != "delete_verts":  # words may stand between the vertices too
             words[row[0]] = " ".join(row[1:])
     return words, np.array(rows), np.array(hidden, np.int64)
 
@@ -155,7 +157,7 @@ def _object(path: Path, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return corners, uv_corners, uvs
 
 
-def _pieces(path: Path, fitted, corners, uv_corners, uvs, hidden) -> list[Piece]:
+def _pieces(path: Path, fitted, corners, uv_corners, uvs, hidden, base: np.ndarray) -> list[Piece]:
     """A suit falls into what is worn above and below; other garments stay whole."""
     pairs, faces = np.unique(np.stack([corners.ravel(), uv_corners.ravel()], 1), axis=0, return_inverse=True)
     faces, points = faces.reshape(-1, 3), fitted[pairs[:, 0]]
@@ -179,14 +181,15 @@ def _pieces(path: Path, fitted, corners, uv_corners, uvs, hidden) -> list[Piece]
             continue
         used, renumbered = np.unique(mine, return_inverse=True)
         weld = np.unique(pairs[used, 0], return_inverse=True)[1]
+        beneath = hidden[cKDTree(points[used]).query(base[hidden])[0] < _COVERED_M] if len(hidden) else hidden
         out.append(Piece(f"{path.stem}/{name}", name, points[used], uvs[pairs[used, 1]] % 1.0001,
-                         renumbered.reshape(-1, 3), weld, hidden))  # fmt: skip
+                         renumbered.reshape(-1, 3), weld, beneath))  # fmt: skip
     return out
 
 
 def worn_piece(figure: Figure, piece: Piece, arrays: Mapping[str, np.ndarray]) -> Garment:
     """A piece on an unposed, shaped body of the open model."""
-    base = _base().vertices[arrays["troupe_base_vertices"]]
+    base = base_mesh().vertices[arrays["troupe_base_vertices"]]
     body = figure.vertices
     distance, near = cKDTree(base).query(piece.vertices, k=_NEIGHBOURS)
     share = 1 / (distance[:, :8] + 0.004) ** 2
