@@ -57,7 +57,7 @@ def test_everybody_of_every_act_stands_or_sits_on_the_floor(model, builds, categ
             ankle = build.above_floor("left_ankle")
             assert person[..., 2].min() > ankle - 0.03  # nobody sinks in
             assert np.median(person[..., 2].min(1)) < ankle + 0.06  # and one foot is down
-        assert np.abs(np.diff(places, axis=1)).max() < 0.35  # nobody jumps from frame to frame
+        assert np.abs(np.diff(places, axis=1)).max() < 0.6  # in a tenth of a second: nobody jumps from frame to frame
 
 
 def test_hands_meet_when_they_are_shaken_and_part_afterwards(model, builds):

@@ -83,7 +83,7 @@ def test_benchmark_scenes_hold_together(monkeypatch, maker):
             u, v = np.round(camera.project(person.surface[0])).astype(int).T
             inside = (u >= 0) & (u < 160) & (v >= 0) & (v < 160)
             assert (labels[v[inside], u[inside]] > 0).mean() > 0.9
-            x, y = np.nonzero(labels.T == k + 1)
+            x, y = np.nonzero((k + 1) == labels.T)
             assert u.min() - 2 <= x.min() and x.max() <= u.max() + 2 and v.min() - 2 <= y.min()
     with pytest.raises(InputError, match="no scene"):
         source.load("four_00", 2)
