@@ -10,7 +10,8 @@ from scipy.io import savemat
 
 import run_pipeline
 from data.datasets.mupots import Mupots
-from pipeline.skeletons import H36M17, MPI17, SKEL19
+from data.datasets.panoptic import Panoptic
+from pipeline.skeletons import H36M17, MPI17, PANOPTIC19, SKEL19
 from pipeline.stills.people import StillCamera, StillPeople
 from tasks.benchmarks import stills
 from tasks.benchmarks.fitted_bodies import open_model
@@ -153,3 +154,63 @@ def test_low_pictures_fit_and_are_found_where_they_were(monkeypatch):
     points = found.joints[0]
     pixels = 600 * points[:, :2] / points[:, 2:] + [319.5, 239.5]
     assert np.abs(found.pixels[0] - pixels).max() < 1.5
+
+
+def test_panoptic_has_the_figures_of_both_protocols(tmp_path, monkeypatch):
+    """Two people in one camera; the finder finds the first, exactly."""
+    base = tmp_path / "data" / "160422_haggling1"
+    poses = base / "hdPose3d_stage1_coco19"
+    poses.mkdir(parents=True)
+    camera = {"name": "00_16", "type": "hd", "resolution": [1920, 1080], "K": K.tolist(), "distCoef": [0] * 5,
+              "R": np.eye(3).tolist(), "t": [[0.0], [0.0], [400.0]]}  # fmt: skip
+    cameras = [camera, camera | {"name": "00_30"}]
+    (base / "calibration_160422_haggling1.json").write_text(json.dumps({"cameras": cameras}))
+    g = np.random.default_rng(0)
+    people = [g.normal(0, 40, (19, 3)) + np.array([150 * k - 75, 0, 0]) for k in range(2)]
+    bodies = [{"id": k, "joints19": np.column_stack([p, np.ones(19)]).ravel().tolist()} for k, p in enumerate(people)]
+    (poses / "body3DScene_00000100.json").write_text(json.dumps({"bodies": bodies}))
+    for name in ("00_16", "00_30"):
+        (base / "hdImgs" / name).mkdir(parents=True)
+        cv2.imwrite(str(base / "hdImgs" / name / f"{name}_00000100.jpg"), np.zeros((54, 96, 3), np.uint8))
+    monkeypatch.setattr(Panoptic.__init__, "__defaults__", (("160422_haggling1",), ("00_16", "00_30"), 1))
+    first = (people[0] + np.array([0, 0, 400])) / 100
+
+    def finder(image, intrinsics, joint_set, low):
+        known = np.array([PANOPTIC19.joints.index(j) if j in PANOPTIC19.joints else -1 for j in joint_set.joints])
+        joints = np.where(known[:, None] >= 0, first[known], 0.5)[None]
+        pixels = (joints @ K.T)[..., :2] / joints[..., 2:]
+        truth = (first @ K.T)[:, :2] / first[:, 2:]
+        return FoundPeople(np.concatenate([truth.min(0), truth.max(0)])[None], np.ones(1), joints, pixels)
+
+    monkeypatch.setattr(stills, "open_finder", lambda *arguments: finder)
+    text = "output: out\ndataset: {name: panoptic, root: data}\nmethods: {ours: open}\ncategories: [high]\n"
+    code, (row,) = run(tmp_path, text)
+    assert code == 0 and row["pictures"] == 2 and row["recall"] == 0.5
+    assert row["mpjpe_mm"] == pytest.approx(0, abs=1e-6) and row["mpjpe_strict_mm"] == pytest.approx(75)
+    shift = 1000 * np.hypot(0.06, 0.03) * 13 / 14
+    assert row["mpjpe_romp_mm"] == pytest.approx((shift + 150) / 2, rel=1e-6)
+    assert 0 < row["mpjpe_crmh_mm"] < 600  # the second takes the first, whose pose is another
+
+
+def test_mpii_counts_in_heads(tmp_path, monkeypatch):
+    """Of two joints, one is off by less than half a head, the other by more."""
+    points = np.empty((1, 3), [(k, object) for k in ("x", "y", "id", "is_visible")])
+    for k, (x, y, joint) in enumerate(((100.0, 50.0, 9.0), (90.0, 180.0, 8.0), (40.0, 120.0, 0.0))):
+        points["x"][0, k], points["y"][0, k], points["id"][0, k], points["is_visible"][0, k] = x, y, joint, 1.0
+    rect = struct(x1=80.0, y1=40.0, x2=110.0, y2=80.0, annopoints=struct(point=points))
+    annolist = struct(image=struct(name="a.jpg"), annorect=rect)
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    savemat(data / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": struct(annolist=annolist, img_train=np.ones((1, 1)))})
+    cv2.imwrite(str(data / "images" / "a.jpg"), np.zeros((200, 200, 3), np.uint8))
+
+    def finder(image, intrinsics, joint_set, low):
+        pixels = np.full((1, 16, 2), np.nan)
+        pixels[0, [9, 8, 0]] = [[100, 50], [90, 190], [40, 140]]  # off by 0, 10 and 20; half a head is 15
+        return FoundPeople(np.array([[40.0, 50, 100, 180]]), np.ones(1), np.full((1, 16, 3), np.nan), pixels)
+
+    monkeypatch.setattr(stills, "open_finder", lambda *arguments: finder)
+    text = "output: out\ndataset: {name: mpii, root: data}\nmethods: {ours: open}\ncategories: [high]\n"
+    code, (row,) = run(tmp_path, text)
+    assert code == 0 and row["pckh50"] == pytest.approx(200 / 3) and row["box_ap"] == 100
+    assert row["keypoint_share"] == pytest.approx(10 / 130) and "mpjpe_mm" not in row
