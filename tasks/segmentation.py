@@ -40,7 +40,7 @@ def input_files(session: Session, part: Part) -> dict[str, Path]:
     config = session.config.segmentation
     if config.method == "masks":
         return {str(f.relative_to(f.parents[1])): f for f in _given_files(session, part)}
-    files = {} if config.network == "none" or open_weights("parsing") is None else {"weights": weights_of(session)}
+    files = {} if config.network == "none" else {"weights": weights_of(session)}
     if config.network not in ("open", "none"):
         files["human parsing"] = checkpoint_of(session)
     return files
@@ -142,7 +142,7 @@ def scorer(session: Session) -> Callable:
     from pipeline.segmentation.parsing import NetworkScore
 
     network = session.config.segmentation.network
-    if network == "none" or open_weights("parsing") is None:
+    if network == "none":
         return plain_score
     score = NetworkScore(weights_of(session))
     if network == "open":
@@ -205,7 +205,8 @@ def _view(context: Context, camera: Camera, rows: np.ndarray, background):
     detections = None if given else camera_detections(context, camera.name)
     timeline = context.input("timeline")
     fps, step = timeline.attribute("fps"), context.session.config.capture.frames.step
-    late = np.nan_to_num(images["time_error_s"][rows]) * fps / step
+    row = timeline.attribute("cameras").index(camera.name)
+    late = np.nan_to_num(timeline["time_error_s"][row][rows]) * fps / step
     return ViewInput(camera, lambda row: read_image(images, int(rows[row])), detections, late, background)
 
 

@@ -194,7 +194,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "segmentation",
-            1,
+            2,
             SPAN,
             ("calibration", "refinement", "timeline", "frames", "keypoints", "redetection", "identities", "bodies"),
             ("segmentation.method",),

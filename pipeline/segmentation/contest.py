@@ -25,7 +25,7 @@ def plain_score(evidence: Evidence) -> np.ndarray:
     mask is surer and the other body is no farther, the pixel is theirs.
     """
     reach = evidence.reach
-    score = 1 / (1 + np.exp(-reach / 0.02))
+    score = 1 / (1 + np.exp(np.clip(-reach / 0.02, -30, 30)))
     if evidence.detector is not None:
         near = np.clip(1 + (reach + 0.10) / 0.15, 0, 1)  # fades out beyond the usual clothes
         score = near * (0.8 * evidence.detector + 0.2 * score)

@@ -32,7 +32,7 @@ def scored(network: SmallParser, codes: np.ndarray) -> np.ndarray:
     height, width = codes.shape[1:]
     weight = network.answer.weight
     with torch.inference_mode():
-        whole = padded(torch.from_numpy(np.ascontiguousarray(codes))[None], network.multiple)
+        whole = padded(torch.from_numpy(np.array(codes))[None], network.multiple)
         x = decoded(whole.to(weight.device)).contiguous(memory_format=torch.channels_last)
         return torch.sigmoid(network(x).float())[0, 0, :height, :width].cpu().numpy()
 

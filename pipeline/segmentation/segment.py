@@ -139,16 +139,20 @@ def take_labels(
 
 def _frames(people, views, faces, count, raster, score) -> Iterator[list[SeenFrame | None]]:
     for row in range(count):
-        seen = [_see(row, c, view, people, faces, raster, score) for c, view in enumerate(views)]
-        _agree_over_views(seen, views, people, row)
-        yield seen
+        yield _frame(people, views, faces, row, raster, score)
+
+
+def _frame(people, views, faces, row, raster, score) -> list[SeenFrame | None]:
+    seen = [_see(row, c, view, people, faces, raster, score) for c, view in enumerate(views)]
+    _agree_over_views(seen, views, people, row)
+    return seen
 
 
 def _see(row, index, view: ViewInput, people, faces, raster, score: Scorer) -> SeenFrame | None:
     image = view.image(row)
     if image is None:
         return None
-    masks, strangers = _masks(row, index, view, people)
+    masks, strangers = detected_masks(row, index, view, people)
     bodies = [_body(row, view, p, faces, raster, m) for p, m in zip(people, masks, strict=True)]
     depths: list[np.ndarray | None] = []
     scored: list[tuple[Crop, np.ndarray] | None] = []
@@ -159,8 +163,10 @@ def _see(row, index, view: ViewInput, people, faces, raster, score: Scorer) -> S
     return SeenFrame(bodies, depths, owners(view.camera.size, scored))
 
 
-def _masks(row, index, view: ViewInput, people) -> tuple[list[PersonMask | None], list[PersonMask]]:
-    """Each person's mask by the detector, and the masks of nobody of the session."""
+def detected_masks(
+    row: int, index: int, view: ViewInput, people: Sequence[PersonInput]
+) -> tuple[list[PersonMask | None], list[PersonMask]]:
+    """Each person's mask by the detector in a row of the view number ``index``, and the masks of nobody of them."""
     found = view.detections
     if found is None or not found.masks or not people:
         return [None] * len(people), []
