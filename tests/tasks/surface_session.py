@@ -118,6 +118,8 @@ def write_session(folder: Path) -> StubGraph:
         writer.put("times_s", FRAMES / 25.0)
         writer.put("plan", np.tile(FRAMES, (CAMERAS, 1)))
         writer.put("time_error_s", np.zeros((CAMERAS, len(FRAMES))))
+        writer.attribute("fps", 25.0)
+        writer.attribute("cameras", list(rig().names))
     for person in (0, 1):
         with _writer(graph, Part("bodies", person=person)) as writer:
             writer.put_all(track(person).to_arrays())
