@@ -106,8 +106,7 @@ def surface_of(networks: Networks, given: Given, person: int, resolution: int, b
     if networks.normals is not None:
         prepared = with_normals(prepared, networks.normals)
     if blind:
-        empty = np.zeros_like(prepared.mask)
-        prepared = replace(prepared, mask=empty, blocked=np.ones(empty.shape, bool))
+        prepared = replace(prepared, blocked=np.ones(prepared.mask.shape, bool))
     outcome = reconstruct(networks, prepared, body, resolution)
     return NOTHING if outcome.mesh is None else (outcome.mesh.vertices, outcome.mesh.faces)
 

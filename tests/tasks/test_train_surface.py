@@ -1,6 +1,7 @@
 """``train deepmulticap`` from nothing to weights that the pipeline loads, in two slices, the smallest of everything."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from pipeline.surface.networks import load_networks
 from tasks.train import read_config
 from tasks.train_surface import read_recipe, surface_training
 
+ROOT = Path(run_pipeline.__file__).parent
+SHIPPED = ROOT / "configs/nets/surface_small.yaml"
 CONFIG = """\
 output: {folder}/run
 start: null
@@ -99,8 +102,14 @@ def test_every_network_of_the_comparison_can_be_trained(trained, name):
 
 
 def test_the_shipped_configuration_is_good():
-    from pathlib import Path
-
-    path = Path(run_pipeline.__file__).parent / "configs/nets/surface_small.yaml"
-    recipe = read_recipe(read_config(path), path)
+    recipe = read_recipe(read_config(SHIPPED), SHIPPED)
     assert recipe.preset.name == "ours_small"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/nets/table1").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_rows_of_table_1_are_trained_by_the_recipe_of_the_shipped_network(path):
+    recipe, shipped = (read_recipe(read_config(p), p) for p in (path, SHIPPED))
+    assert recipe.preset.name == path.stem + "_small"
+    for part in ("data", "people", "flaws", "batches", "losses", "phases"):
+        assert getattr(recipe, part) == getattr(shipped, part)
+    assert path.stem in str(recipe.folder)
