@@ -83,7 +83,7 @@ def releasable(graph: Graph, look: Look) -> list[Part]:
             unknown |= set(graph.inputs_of(stage))
         for part in parts or []:
             if graph.current(part, look) is None:
-                needed |= set(graph.input_parts(part, look) or [])
+                needed |= {*(graph.input_parts(part, look) or []), *graph.border_parts(part, look)}
     return [
         part
         for stage in graph.stages()

@@ -61,6 +61,11 @@ class Context:
             found = [p for p in found if self.graph.current(p, self._look) is not None]
         return found
 
+    def borders(self, stage: str) -> list[Part]:
+        """Parts of an input stage in neighbouring chunks that are there, in order (``Stage.borders``)."""
+        found = [p for p in self.graph.border_parts(self.part, self._look) if p.stage == stage]
+        return [p for p in found if self.graph.current(p, self._look) is not None]
+
     def open(self, part: Part) -> Artifact:
         """An input artifact, verified. It stays open until the part is done."""
         if part not in self._opened:

@@ -14,6 +14,7 @@ from pipeline.export.meshes import former_meshes
 from pipeline.export.people import merged_tracks, no_tracks, npz_bytes
 from pipeline.export.skeletons import skeleton_arrays
 from pipeline.files import write_atomic
+from pipeline.meshes.sequence import MeshSequence
 from tasks.bodies import load_model
 from tasks.execution import Context
 from tasks.manifests import put_manifest
@@ -21,6 +22,8 @@ from tasks.people import Source, bodies_of, names_of, tracks_of
 
 MOTION = ("bvh", "trc", "c3d", "usdc", "usdz", "npz")
 """Suffixes of files in ``export/motion``."""
+SOURCES_FILE = "sources.json"
+"""Beside the meshes: which frames of whom are fused surfaces, surfaces or bodies."""
 
 
 def compute(context: Context) -> None:
@@ -51,7 +54,7 @@ def _remove_former(folder: Path, files: set[Path], cameras: Sequence[str]) -> No
     """Of earlier exports what this one does not write: nobody shall take a dropped person's meshes for results."""
     overlays = [p for p in (folder / "overlays").glob("*.mp4") if p.stem not in cameras]
     motion = [p for kind in MOTION for p in (folder / "motion").glob(f"*.{kind}")]
-    own = {folder / name for name in ("bodies.npz", "session.glb", "viewer.html")}
+    own = {folder / name for name in ("bodies.npz", "session.glb", "viewer.html", f"meshes/{SOURCES_FILE}")}
     for path in {*own, *former_meshes(folder / "meshes"), *overlays, *motion} - files:
         path.unlink(missing_ok=True)
     for empty in (p for p in (folder / "meshes").glob("*") if p.is_dir() and not any(p.iterdir())):
@@ -60,7 +63,7 @@ def _remove_former(folder: Path, files: set[Path], cameras: Sequence[str]) -> No
 
 def _write_bodies(context: Context, folder: Path, bodies: dict, frames: np.ndarray, fps: float) -> list[Path]:
     from pipeline.export.bodies import body_arrays, session_glb
-    from pipeline.export.meshes import body_meshes, write_frame_meshes
+    from pipeline.export.meshes import BestMeshes, body_meshes, write_frame_meshes
 
     config, up = context.session.config.export, context.rig().up
     model = load_model(context.session)
@@ -71,9 +74,13 @@ def _write_bodies(context: Context, folder: Path, bodies: dict, frames: np.ndarr
     scene = session_glb(model, bodies, up, fps, span, dresses_of(context))
     files.append(_write(folder / "session.glb", scene))
     files.append(_write(folder / "viewer.html", _viewer(context, scene, bodies, frames, fps)))
+    best = BestMeshes({stage: _sequences(context, stage) for stage in ("fusion", "surface")})
     for done, (frame, people) in enumerate(body_meshes(model, bodies, frames), 1):
-        files += write_frame_meshes(folder / "meshes", frame, people, config.formats, up)
+        files += write_frame_meshes(folder / "meshes", frame, best(frame, people), config.formats, up)
         context.progress(done / len(frames))
+    told = json.dumps(best.told(context.session.config.capture.frames.step), indent=1) + "\n"
+    files.append(_write(folder / "meshes" / SOURCES_FILE, told))
+    context.writer.attribute("mesh_sources", {i: {s: len(f) for s, f in of.items()} for i, of in best.used.items()})
     return files
 
 
@@ -158,6 +165,14 @@ def _body_motion(context: Context, bodies: dict, frames: np.ndarray, fps: float)
         if kind in wanted and motions:
             made[f"session.{kind}"] = usd_bytes(kind, list(motions.values()), (int(frames[0]), int(frames[-1])), fps)
     return made
+
+
+def _sequences(context: Context, stage: str) -> dict[int, list[MeshSequence]]:
+    """Person id -> what there is of their surfaces, a chunk each."""
+    found: dict[int, list[MeshSequence]] = {}
+    for part in context.parts(stage):
+        found.setdefault(part.person, []).append(MeshSequence(context.open(part)))
+    return found
 
 
 def _fitted_joints(context: Context, bodies: dict) -> dict:

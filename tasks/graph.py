@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.artifacts import Artifact, DamagedArtifact, Header, quarantine, read_block, read_header
 from pipeline.cameras import Rig
 from pipeline.config import Session
+from pipeline.meshes.sequence import ENDS
 from tasks.keys import FileDigests, key_of, settings_of
 from tasks.parts import Part
 from tasks.stages import BATCH, CAMERA, CHUNK, PERSON, PERSON_CHUNK, SESSION, SPAN, STAGES, Stage
@@ -66,6 +67,8 @@ class Graph:
             skipped |= {"frames", "segmentation", "overlays"}
         if not network_files(self.session):
             skipped |= set(STAGES_OF_SURFACES)
+        if config.fusion.window == 1:
+            skipped.add("fusion")
         if not config.export.overlays:
             skipped.add("overlays")
         if not (config.export.texture and self.session.has_images):
@@ -200,12 +203,28 @@ class Graph:
         spread = (scope in dimension for dimension in _DIMENSIONS)
         if any(mine is None and theirs for mine, theirs in zip(place, spread, strict=True)):
             return [p for p in parts if _meets(part, p)]
-        if name not in look._places:
-            look._places[name] = {}
-            for p in parts:
-                look._places[name].setdefault((p.camera, p.person, p.chunk), []).append(p)
+        places = _places(name, parts, look)
         wanted = product(*((None,) if mine is None else (None, mine) for mine in place))
-        return [p for key in wanted for p in look._places[name].get(key, ())]
+        return [p for key in wanted for p in places.get(key, ())]
+
+    def border_parts(self, part: Part, look: Look | None = None) -> list[Part]:
+        """Parts of neighbouring chunks of which this part reads the frames next to its own, in order.
+
+        They are no condition: it is made without those that could not be made, and again when they appear.
+        """
+        stage = STAGES[part.stage]
+        if not stage.borders or part.chunk is None:
+            return []
+        look, reach = look or Look(), stage.module.reach(self.session)
+        (start, stop), found = part.chunk, []
+        length = stop - start
+        steps = range(1, -(-reach // length) + 1)
+        for name in stage.borders:
+            places = _places(name, self.parts(STAGES[name], look) or [], look)
+            for k in (*(-n for n in reversed(steps)), *steps):
+                chunk = (start + k * length, stop + k * length)
+                found += places.get((part.camera, part.person, chunk), ())
+        return found
 
     def components(self, part: Part, look: Look | None = None) -> dict[str, Any] | None:
         """What the key of a part is made of, or None while an input is not current.
@@ -225,6 +244,7 @@ class Graph:
                 contents[str(source)] = header.content
             elif not stage.does_without(source):
                 return None
+        contents |= self._borders(part, look)
         module, session = stage.module, self.session
         parameters = settings_of(session, stage.settings)
         parameters |= module.parameters(session, part) if hasattr(module, "parameters") else {}
@@ -238,6 +258,16 @@ class Graph:
             "inputs": contents,
             "files": digests,
         }
+
+    def _borders(self, part: Part, look: Look) -> dict[str, str]:
+        """What the frames of neighbouring chunks hold that a part reads; nothing for chunks that are not there."""
+        found = {}
+        for source in self.border_parts(part, look):
+            header = self.current(source, look)
+            content = header and _border_content(header, source, part, STAGES[part.stage].module.reach(self.session))
+            if content:
+                found[f"{source} next to it"] = content
+        return found
 
     def _digest(self, path: Path, look: Look) -> str:
         if path not in look.digests:
@@ -347,6 +377,35 @@ def _tells_people(note: object) -> bool:
 
 _NOTES = {"timeline": _tells_frames, "association": _tells_people}
 """What has to hold of the notes that planning goes by: a folder may come from elsewhere."""
+
+
+def _places(name: str, parts: list[Part], look: Look) -> dict[tuple, list[Part]]:
+    """Parts of a stage by camera, person and chunk."""
+    if name not in look._places:
+        look._places[name] = {}
+        for p in parts:
+            look._places[name].setdefault((p.camera, p.person, p.chunk), []).append(p)
+    return look._places[name]
+
+
+def _border_content(header: Header, source: Part, part: Part, reach: int) -> str:
+    """What the frames of a neighbouring part hold that are within reach, "" if there are none: digests of single frames
+    where its note lists enough of them (``MeshWriter``), else that of all it holds."""
+    ends = header.note.get("ends") if isinstance(header.note, dict) else None
+    if not _tells_ends(ends):
+        return header.content
+    listed = ends[source.chunk < part.chunk]
+    near = [(n, d) for n, d in listed if part.chunk[0] - reach <= n < part.chunk[1] + reach]
+    if len(near) == len(listed) == ENDS:
+        return header.content
+    return " ".join(f"{n}:{digest}" for n, digest in near)
+
+
+def _tells_ends(ends: object) -> bool:
+    if not (isinstance(ends, list) and len(ends) == 2 and all(isinstance(e, list) for e in ends)):
+        return False
+    pairs = [*ends[0], *ends[1]]
+    return all(isinstance(p, list) and [type(x) for x in p] == [int, str] for p in pairs)
 
 
 def _rig_names(path: Path) -> tuple[str, ...]:

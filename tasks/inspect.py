@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artifacts import Artifact, DamagedArtifact
+from pipeline.cameras import Camera
 from pipeline.config import load_session
 from pipeline.errors import InputError
 from pipeline.files import write_atomic
+from pipeline.meshes.sequence import MeshSequence
 from pipeline.quality.inspect import LAYERS, artifact_tree, encoded_picture, stage_picture
 from tasks.cached import Cached
 from tasks.frames import read_image
 from tasks.parts import Part
 from tasks.people import bodies_of, camera_detections, masks_of_frame, posed_bodies, tracks_of
 from tasks.stages import stage_named
+
+CLOSEUPS = {"surface": ("surface",), "fusion": ("surface", "fusion")}
+"""Stages that are shown close up, and whose meshes stand beside one another."""
 
 
 def command(options: Namespace) -> int:
@@ -63,8 +68,9 @@ def _selected(part: Part, options: Namespace) -> bool:
 
 def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
     rig = cached.rig()
-    if stage not in LAYERS or rig is None or not cached.parts("timeline"):
-        raise InputError(f"stage {stage}", "has no picture", f"Run the session; pictures: {', '.join(LAYERS)}")
+    known = (*LAYERS, *CLOSEUPS)
+    if stage not in known or rig is None or not cached.parts("timeline"):
+        raise InputError(f"stage {stage}", "has no picture", f"Run the session; pictures: {', '.join(known)}")
     timeline = cached.open(Part("timeline"))
     frames, fps = timeline["frames"], timeline.attribute("fps")
     camera = options.camera or rig.names[0]
@@ -76,6 +82,8 @@ def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
     image = None
     if Part("frames", camera=camera) in cached.parts("frames"):
         image = read_image(cached.open(Part("frames", camera=camera)), int(np.searchsorted(frames, frame)))
+    if stage in CLOSEUPS:
+        return _closeup(cached, stage, rig[camera], image, frame, options.person)
     needed = LAYERS[stage]
     try:
         return stage_picture(
@@ -94,6 +102,29 @@ def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
         )
     except (ValueError, KeyError) as error:
         raise InputError(f"stage {stage}", str(error.args[0]), "Choose another") from None
+
+
+def _closeup(
+    cached: Cached, stage: str, camera: Camera, image: np.ndarray | None, frame: int, person: int | None
+) -> np.ndarray:
+    """The people of a frame as the stages before and including this one have them, beside one another."""
+    from pipeline.quality.closeup import closeup
+
+    columns = {}
+    for source in CLOSEUPS[stage]:
+        meshes = [
+            (p.person, MeshSequence(cached.open(p)))
+            for p in cached.parts(source)
+            if p.chunk[0] <= frame < p.chunk[1] and person in (None, p.person)
+        ]
+        found = {i: sequence.mesh(frame) for i, sequence in meshes if sequence.has(frame)}
+        columns[source] = {i: (mesh.vertices, mesh.faces) for i, mesh in found.items()}
+    if not any(columns.values()):
+        raise InputError(f"stage {stage}", f"there is no surface in frame {frame}", "See run_pipeline.py status")
+    try:
+        return closeup(camera, image, columns)
+    except ValueError as error:
+        raise InputError("--camera", str(error), "Choose another") from None
 
 
 def _tracks(cached: Cached, frames: np.ndarray):

@@ -140,6 +140,7 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
     agreement = _mask_agreement(cached, frames)
     cameras, mask_flags = _with_masks(cached, rig, cameras, agreement)
     flags += mask_flags
+    flags += _fusion_flags(cached)
     state, sentence = verdict(stages, people, flags, len(frames), len(cameras))
     if not cached.session.has_capture and state == "complete":
         told = _stills_counts(cached)
@@ -225,6 +226,27 @@ def _refinement_flags(cached: Cached, rig: Rig | None) -> tuple[Flag, ...]:
             remedy = "Calibrate again when you can. calibration.refine: false keeps the cameras as given."
             return (Flag("warning", "calibration", text, remedy),)
     return ()
+
+
+def _fusion_flags(cached: Cached) -> tuple[Flag, ...]:
+    """Surfaces that stay as they were reconstructed, and holes that no frame of a window fills."""
+    from pipeline.fusion.stored import FusionRecord, left_as_they_were
+    from pipeline.quality.summary import Flag
+
+    flags, people = [], {p.person: [] for p in cached.parts("fusion")}
+    for part in cached.parts("fusion"):
+        people[part.person].append(FusionRecord(cached.open(part)))
+    for person, records in people.items():
+        for reason, frames in sorted(left_as_they_were(records).items()):
+            text = f"{len(frames)} surfaces of person {person} are not fused: {reason.replace('_', ' ')}."
+            remedy = "They are exported as they were reconstructed. Look at these frames with inspect fusion --image."
+            flags.append(Flag("warning", f"person {person}", text, remedy, min(frames), max(frames)))
+        holed = [int(n) for r in records for n in r.frames[r.open_edges > 0]]
+        if holed:
+            text = f"{len(holed)} fused surfaces of person {person} have holes that no frame of the window fills."
+            remedy = "Look at these frames with inspect fusion --image; a wider fusion.window may fill them."
+            flags.append(Flag("warning", f"person {person}", text, remedy, min(holed), max(holed)))
+    return tuple(flags)
 
 
 def _clock(cached: Cached) -> tuple[np.ndarray, float | None, int, Sync | None]:
@@ -315,7 +337,13 @@ def _totals(
         valid = sum(int(np.sum(b.valid)) for b in bodies.values())
         present = int(tracks.present[:, fitted].sum())
         totals["invalid_person_frames_share"] = max(0.0, 1 - valid / present) if present else 0.0
-    return totals
+    return totals | _fusion_totals(cached)
+
+
+def _fusion_totals(cached: Cached) -> dict[str, float]:
+    from pipeline.fusion.stored import FusionRecord, totals
+
+    return totals([FusionRecord(cached.open(p)) for p in cached.parts("fusion")])
 
 
 def _pictures(cached: Cached, summary: Summary, residuals: Residuals | None) -> list[Picture]:

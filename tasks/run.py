@@ -224,7 +224,8 @@ class SessionRun:
         if self.leads:
             disk.release(graph, look)
         graph.digests.save()
-        return {p: [s for s in needed.get(p, ()) if s not in cannot] for p in chosen}
+        borders = {p: [s for s in graph.border_parts(p, look) if s in needed] for p in chosen}
+        return {p: [s for s in (*needed.get(p, ()), *borders[p]) if s not in cannot] for p in chosen}
 
     def _needed(self, missing: Iterable[Part], look: Look) -> tuple[dict[Part, list[Part]], set[Part]]:
         """What has to be made, each part with the inputs it waits for; parts whose inputs cannot be told are left out.
@@ -243,11 +244,12 @@ class SessionRun:
             if sources is None:
                 continue
             absent = [s for s in sources if self.graph.current(s, look) is None]
+            gone = self._gone([*sources, *self.graph.border_parts(part, look)], look)
             if STAGES[part.stage].tolerant:
                 absent = []
             elif not absent:
-                absent = self._gone(sources, look)
-            elif self._gone(sources, look):
+                absent = gone
+            elif gone:
                 held.add(part)
             needed[part] = absent
             open_ += absent

@@ -8,6 +8,7 @@ Everything else reads it: the engine builds from it, keys are made from it, ``st
     parameters(session, part)    more values for the key
     inputs(session)              the input stages of this session, where they depend on its configuration
     wants(session, chunk)        whether a chunk has a part of it at all; every one if it is not there
+    reach(session)               how many frame numbers beyond its chunk a part looks, where ``borders`` names stages
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Stage:
         purpose: one line for people.
         tolerant: made from whatever of its inputs there is, once the rest has been tried.
         lenient: made without the chunks and people whose parts failed; made again once these are there.
+        borders: of its inputs, those of which it also reads frames of neighbouring chunks, as far as they are there;
+            ``reach(session)`` of its module says how many frame numbers beyond its chunk.
         modules: files whose code decides its result; guarded by tests/revisions.lock.
     """
 
@@ -50,6 +53,7 @@ class Stage:
     purpose: str
     tolerant: bool = False
     lenient: bool = False
+    borders: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
 
     def does_without(self, source: Part) -> bool:
@@ -251,6 +255,25 @@ STAGES: dict[str, Stage] = {
             ),
         ),
         Stage(
+            "fusion",
+            1,
+            PERSON_CHUNK,
+            ("bodies", "surface"),
+            ("fusion", "surface.resolution"),
+            "surface",
+            "surfaces of neighbouring frames, carried to one pose by their bodies and averaged",
+            borders=("surface",),
+            modules=(
+                "tasks/fusion.py",
+                "tasks/surfaces.py",
+                "pipeline/fusion/*.py",
+                "pipeline/surface/blocks.py",
+                "pipeline/surface/octree.py",
+                "pipeline/surface/triangles.py",
+                "pipeline/meshes/sequence.py",
+            ),
+        ),
+        Stage(
             "registration",
             1,
             PERSON,
@@ -288,7 +311,7 @@ STAGES: dict[str, Stage] = {
             "export",
             1,
             SESSION,
-            ("calibration", "refinement", "timeline", "identities", "bodies", "registration"),
+            ("calibration", "refinement", "timeline", "identities", "bodies", "surface", "fusion", "registration"),
             ("export.formats", "export.motion"),
             "manifest",
             "skeletons, bodies, meshes and the animated scene as files",

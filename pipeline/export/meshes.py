@@ -20,6 +20,7 @@ from pipeline.meshes.geometry import vertex_normals
 from pipeline.meshes.glb import StillMesh, glb_meshes
 from pipeline.meshes.obj import obj_text
 from pipeline.meshes.ply import ply_bytes
+from pipeline.meshes.sequence import MeshSequence
 
 if TYPE_CHECKING:
     from nets.body import BodyModel
@@ -111,6 +112,55 @@ def body_meshes(
                 if np.isfinite(vertices[0, 0]):
                     people[place][person] = (vertices, faces)
         yield from zip(part.tolist(), people, strict=True)
+
+
+SOURCES = ("fusion", "surface", "body")
+"""Where a person's mesh of a frame comes from, the best first."""
+
+
+class BestMeshes:
+    """Of every person and frame the best mesh that there is, and which that is.
+
+    Attributes:
+        used: person -> source (of ``SOURCES``) -> frames, of the meshes that were given out.
+    """
+
+    def __init__(self, surfaces: Mapping[str, Mapping[int, Sequence[MeshSequence]]]) -> None:
+        """``surfaces``: source -> person id -> sequences, one a chunk; bodies come with each frame."""
+        self._at: dict[tuple[str, int, int], MeshSequence] = {
+            (source, person, int(frame)): sequence
+            for source, people in surfaces.items()
+            for person, sequences in people.items()
+            for sequence in sequences
+            for frame in sequence.frames[sequence.valid]
+        }
+        self._people = sorted({person for people in surfaces.values() for person in people})
+        self.used: dict[int, dict[str, list[int]]] = {}
+
+    def __call__(self, frame: int, bodies: Mapping[int, Mesh]) -> dict[int, Mesh]:
+        """Meshes by person id in a frame, given those of the bodies."""
+        found = {}
+        for person in sorted({*self._people, *bodies}):
+            source = next((s for s in SOURCES if (s, person, frame) in self._at), "body")
+            if source != "body":
+                mesh = self._at[source, person, frame].mesh(frame)
+                found[person] = (mesh.vertices, mesh.faces)
+            elif person in bodies:
+                found[person] = bodies[person]
+            else:
+                continue
+            self.used.setdefault(person, {}).setdefault(source, []).append(frame)
+        return found
+
+    def told(self, step: int = 1) -> dict[str, dict[str, list[list[int]]]]:
+        """``used`` as JSON has it: person_<id> -> source -> first and last frame of each stretch of frames that follow
+        each other, ``step`` apart."""
+
+        def stretches(frames: list[int]) -> list[list[int]]:
+            parts = np.split(np.array(frames), np.flatnonzero(np.diff(frames) != step) + 1)
+            return [[int(part[0]), int(part[-1])] for part in parts]
+
+        return {f"person_{i}": {s: stretches(f) for s, f in of.items()} for i, of in sorted(self.used.items())}
 
 
 class PosedBodies:

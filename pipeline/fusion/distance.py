@@ -64,6 +64,16 @@ class SignedDistance:
             trust[(self._border[corners] | (shares == 0)).all(1)] = 0
         return np.where(self._inside(queries, found, away, corners, shares), -distance, distance), trust
 
+    def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """At points (N, 3): the vertex (N,) that is closest to the nearest point of the mesh, of its triangle's three,
+        and metres (N,) to that point."""
+        queries = self._tensor(np.ascontiguousarray(points, np.float32))
+        found = self._scene.compute_closest_points(queries, nthreads=self._threads)
+        away = queries.numpy() - found["points"].numpy()
+        corners = self._faces[found["primitive_ids"].numpy().view(np.int32)]
+        which = _shares(found["primitive_uvs"].numpy()).argmax(1)
+        return corners[np.arange(len(corners)), which], np.sqrt(np.einsum("ij,ij->i", away, away))
+
     def _inside(self, queries, found, away, corners, shares) -> np.ndarray:
         if not self._oriented:
             return self._scene.compute_occupancy(queries, nthreads=self._threads, nsamples=3).numpy() > 0

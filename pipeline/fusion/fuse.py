@@ -44,6 +44,8 @@ class Fused:
         reason: why not, words; "" where valid.
         notes: what else is worth a line in a report: holes that no frame fills, what was mended.
         open_edges: edges of holes in the result.
+        nearest: (V,) which vertex of the frame's own mesh, as it was given to ``prepare``, is nearest to each.
+        away: (V,) metres from each to the frame's own mesh.
     """
 
     vertices: np.ndarray
@@ -54,6 +56,8 @@ class Fused:
     reason: str
     notes: tuple[str, ...]
     open_edges: int
+    nearest: np.ndarray
+    away: np.ndarray
 
 
 def window_frame(surface: Surface | None, body: PosedBody | None, options: FusionOptions) -> WindowFrame:
@@ -99,12 +103,15 @@ def fuse_window(frames: Sequence[WindowFrame], centre: int, options: FusionOptio
     mean = _Mean(fields, options)
     vertices, faces = zero_level_set(mean, box[:, 0].min(0) - origin, box[:, 1].max(0) - origin, options.voxel_m)
     if not len(faces):
-        return _passed_through(own, reasons, centre, "the mean of the window has no surface")
+        return _passed_through(own, reasons, centre, "no common surface")
     contributions = np.zeros(len(frames))
     contributions[took_part] = mean.shares(vertices)
     gaps = open_edges(faces)
     notes = [*own.notes, *(["holes that no frame fills"] if gaps else [])]
-    return Fused(vertices + origin, faces, contributions, reasons, True, "", tuple(notes), gaps)
+    nearest, away = fields[took_part.tolist().index(centre)].nearest(vertices)
+    return Fused(
+        vertices + origin, faces, contributions, reasons, True, "", tuple(notes), gaps, own.source[nearest], away
+    )
 
 
 def _carry(carried: Carried, target: PosedBody, own: bool, options: FusionOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -169,4 +176,6 @@ def _passed_through(own: Surface | None, reasons: np.ndarray, centre: int, reaso
     contributions = np.zeros(len(reasons))
     contributions[centre] = 1.0 if len(faces) else 0.0
     notes = () if own is None else own.notes
-    return Fused(vertices, faces, contributions, reasons, False, reason, notes, open_edges(faces))
+    source = np.zeros(0, np.int64) if own is None else own.source
+    away = np.zeros(len(vertices))
+    return Fused(vertices, faces, contributions, reasons, False, reason, notes, open_edges(faces), source, away)

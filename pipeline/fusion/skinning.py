@@ -89,7 +89,7 @@ class Carried:
         """
         own, to = self.body.blended, target.blended
         middle = self.body.vertices.mean(0)
-        linear = to[:, :, :3] @ np.linalg.inv(own[:, :, :3])
+        linear = to[:, :, :3] @ _inverses(own[:, :, :3])
         shift = target.vertices - (linear @ (self.body.vertices - middle)[..., None])[..., 0]
         # Moves less the mean move, about the body's middle: mean of squares less square of mean, without cancellation.
         linear, shift = linear - linear.mean(0), shift - shift.mean(0)
@@ -162,8 +162,19 @@ def posed_body(model: BodyModel, parameters: dict) -> PosedBody:
 
 def inverse_skin(blended: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points (N, 3) taken back by transforms (N, 3, 4)."""
-    moved = points - blended[:, :, 3]
-    return np.linalg.solve(blended[:, :, :3], moved[..., None])[..., 0]
+    return np.einsum("nij,nj->ni", _inverses(blended[:, :, :3]), points - blended[:, :, 3])
+
+
+def _inverses(matrices: np.ndarray) -> np.ndarray:
+    """(N, 3, 3) by cross products of columns: many times faster than LAPACK for so small ones."""
+    a, b, c = np.moveaxis(matrices, 2, 0)
+    rows = np.stack([_cross(b, c), _cross(c, a), _cross(a, b)], 1)
+    return rows / np.einsum("ni,ni->n", a, rows[:, 0])[:, None, None]
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    (x, y, z), (u, v, w) = a.T, b.T
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], 1)
 
 
 def _apply(blended: np.ndarray, points: np.ndarray) -> np.ndarray:

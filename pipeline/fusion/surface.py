@@ -18,6 +18,7 @@ class Surface:
         border: (V,) bool, vertices on the edge of a hole.
         oriented: neighbouring triangles agree which side is out.
         notes: what was found and mended, words for a report.
+        source: (V,) which of the vertices that were given these are.
     """
 
     vertices: np.ndarray
@@ -26,6 +27,7 @@ class Surface:
     border: np.ndarray
     oriented: bool
     notes: tuple[str, ...]
+    source: np.ndarray
 
     @property
     def empty(self) -> bool:
@@ -63,7 +65,7 @@ def prepare(vertices: np.ndarray, faces: np.ndarray, seen: np.ndarray | None = N
     elif len(faces) and signed_volume(vertices, faces) < 0:
         faces = faces[:, ::-1].copy()
         notes.append("turned inside out")
-    return Surface(vertices, faces, weights, border, oriented, tuple(notes))
+    return Surface(vertices, faces, weights, border, oriented, tuple(notes), used)
 
 
 def signed_volume(vertices: np.ndarray, faces: np.ndarray) -> float:

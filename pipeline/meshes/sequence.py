@@ -26,6 +26,8 @@ from pipeline.artifacts import Artifact, ArtifactWriter
 from pipeline.meshes.geometry import check_mesh
 
 _LEVELS = 65535
+ENDS = 4
+"""Of how many frames at either end the artifact's note holds number and digest, for those who read border frames."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ class MeshWriter:
         writer.put("vertices/offsets", offsets[:, 0].astype(np.int64))
         writer.put("faces/offsets", offsets[:, 1].astype(np.int64))
         writer.put("digests", np.frombuffer(b"".join(self._digests), np.uint8).reshape(count, 32))
+        ends = [[n, digest.hex()[:12]] for n, digest in zip(self._frames, self._digests, strict=True)]
+        writer.note = (writer.note or {}) | {"ends": [ends[:ENDS], ends[-ENDS:]]}
         writer.attribute("words", words)
         writer.attribute("cameras", list(self._cameras))
 

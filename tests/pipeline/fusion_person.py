@@ -12,7 +12,8 @@ from scipy.sparse.csgraph import connected_components
 from data.body_models import load_body_arrays, open_body_model
 from data.synthetic import motion
 from nets.body import BodyModel
-from pipeline.fusion.skinning import PosedBody, posed_body
+from pipeline.body.parameters import BodyTrack
+from pipeline.fusion.skinning import PosedBody, posed_bodies
 from pipeline.fusion.surface import vertex_normals
 
 FPS = 30.0
@@ -20,12 +21,14 @@ FPS = 30.0
 
 @dataclass(frozen=True)
 class Person:
-    """bodies: one a frame; mix (V, B): skin points as mixtures of body vertices; faces (T, 3); rest (V, 3)."""
+    """bodies: one a frame; mix (V, B): skin points as mixtures of body vertices; faces (T, 3); rest (V, 3); track:
+    the bodies as parameters."""
 
     bodies: list[PosedBody]
     mix: sparse.csr_matrix
     faces: np.ndarray
     rest: np.ndarray
+    track: BodyTrack
 
     def skin(self, frame: int, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """(V, 3) the true skin of a frame, moved by ``offset`` (V,) metres along its normals."""
@@ -44,18 +47,22 @@ def walker(frames: int = 5, divisions: int = 1) -> Person:
     times = np.arange(frames) / FPS
     path = motion.Path(np.zeros(2), 0.3, 1.3)
     moved = motion.walk(rest_joints, np.full(2, lowest), path, times, motion.Gait(), 0.2)
-    hands = {"left_hand_pose": model.relaxed_hands[None, :45], "right_hand_pose": model.relaxed_hands[None, 45:]}
-    bodies = [
-        posed_body(model, {k: torch.as_tensor(v[f : f + 1], dtype=torch.float32) for k, v in moved.items()} | hands)
-        for f in range(frames)
-    ]
+    hands = np.tile(model.relaxed_hands.numpy(), (frames, 1))
+    track = BodyTrack(
+        frames=np.arange(frames), betas=np.zeros(10, np.float32),
+        **{k: v.astype(np.float32) for k, v in moved.items()},
+        left_hand_pose=hands[:, :45], right_hand_pose=hands[:, 45:],
+        jaw_pose=np.zeros((frames, 3), np.float32), expression=np.zeros((frames, 10), np.float32),
+        valid=np.ones(frames, bool), reason=np.zeros(frames, np.int8), fit_error_m=np.zeros(frames, np.float32),
+    )  # fmt: skip
+    bodies = posed_bodies(model, track, np.arange(frames))
     faces = outer(model.faces.numpy(), len(model.template))
     mix = sparse.identity(len(model.template), format="csr")
     for _ in range(divisions):
         mix, faces = _divided(mix, faces)
     used, numbers = np.unique(faces, return_inverse=True)
     mix, faces = mix[used], numbers.reshape(-1, 3)
-    return Person(bodies, mix, faces, mix @ model.template.double().numpy())
+    return Person(bodies, mix, faces, mix @ model.template.double().numpy(), track)
 
 
 def outer(faces: np.ndarray, count: int) -> np.ndarray:
