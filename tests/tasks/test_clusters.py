@@ -142,7 +142,7 @@ def test_the_slurm_script_runs_what_it_says(tmp_path, machines):
     programs = {
         "scontrol": "echo node1; echo node2",
         "srun": 'while [[ "$1" == --* ]]; do shift; done; exec "$@"',
-        "ssh": f"echo ssh \"$@\" >> {log}; sleep 30",
+        "ssh": f"echo ssh \"$@\" >> {log}; exec sleep 30",
         "python": f'printf "%s|" "$@" >> {log}; echo >> {log}; '
                   f'if [ "$2" = scheduler ]; then exec python3 -c "{serve}" "$4"; fi; '
                   f'if [ "$2" = run ]; then for i in $(seq {0 if machines == 1 else 500}); do '
@@ -155,7 +155,7 @@ def test_the_slurm_script_runs_what_it_says(tmp_path, machines):
     (tmp_path / "job.sh").write_text("\n".join(lines))
     told = {"PATH": f"{bin_}:{os.environ['PATH']}", "SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "x"}
     script = ["bash", str(tmp_path / "job.sh")]
-    done = subprocess.run(script, env=os.environ | told, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(script, env=os.environ | told, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr  # as the run ended
     calls = log.read_text()
     assert f"run_pipeline.py|run|{folder / 'session.yaml'}|" in calls
