@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-ANSWER_S, ANSWER_PER_PENDING_S = 0.002, 4.0e-6
+ANSWER_S, ANSWER_PER_PENDING_S = 0.002, 1.6e-6
 """One request to Luigi's scheduler, and what every pending part adds to it (it sorts them all). tests/benchmarks
 measures both: bench_orchestration."""
 
