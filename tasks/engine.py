@@ -301,6 +301,9 @@ def work(runs: Sequence[SessionRun], workers: int, scheduler_url: str | None = N
     logging.getLogger("luigi-interface").setLevel(logging.CRITICAL)
     logging.getLogger("luigi").setLevel(logging.CRITICAL)
     raise_file_limit()
+    import cv2  # here once: every forked part would load it anew
+
+    cv2.setNumThreads(1)
     leads = any(run.leads for run in runs)
     scheduler = _Patient(scheduler_url, leads) if scheduler_url else luigi.scheduler.Scheduler()
     with _monitor(len(runs) > 1):
