@@ -3,7 +3,8 @@
     python -m tests.tasks.stub_science RULES.json VERB ...
 
 runs a verb with every stage's ``compute`` replaced. RULES.json: ``seconds`` a stage (default 0), ``frames``,
-``people``, ``faults``: part -> what its first tries do (``memory``, ``kill``, ``hang``, ``bug``), one after another.
+``people``, ``faults``: part -> what its first tries do (``memory``, ``kill``, ``hang``, ``bug``), one after another;
+``clock``: a jump of the time of day.
 """
 
 from __future__ import annotations
@@ -47,10 +48,18 @@ def install(rules: dict, log: Path) -> None:
     from tasks import report
     from tasks.stages import STAGES
 
+    if "clock" in rules:
+        _jumping_clock(**rules["clock"])
     for name, stage in STAGES.items():
         stage.module.compute = lambda context, name=name: _compute(context, name, rules, log)
     STAGES["timeline"].module.digests = lambda session, files: {}
     report.start = lambda session: _NoReport()
+
+
+def _jumping_clock(after: float, by: float) -> None:
+    """The time of day jumps ``by`` seconds, ``after`` seconds from now, in this process and its children."""
+    real, start = time.time, time.monotonic()
+    time.time = lambda: real() + (by if time.monotonic() > start + after else 0.0)
 
 
 class _NoReport:

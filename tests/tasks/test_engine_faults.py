@@ -102,6 +102,18 @@ def test_once_it_can_be_made_what_did_without_it_is_made_again(troubled):
     assert all(read_header(p).key != key for p, key in zip(without, before, strict=True))
 
 
+@pytest.mark.parametrize("by", [7200, -7200])
+def test_a_clock_that_jumps_ends_nothing(tmp_path, by):
+    """Limits of time, back-off and heartbeats go by the steady clock."""
+    write_session(tmp_path, workers=2, timeout_s=600)
+    faults = {"keypoints/cam01-000000": ["memory"]}
+    rules = {"clock": {"after": 2.0, "by": by}, "seconds": {"keypoints": 0.7}, "faults": faults}
+    done = stub(tmp_path, "run", tmp_path / "session.yaml", "--until", "association", **rules)
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = {p.name: len(p.read_text()) for p in (tmp_path / "tries").iterdir() if "batch" not in p.name}
+    assert {name for name, count in counts.items() if count > 1} == {"keypoints~cam01-000000"}
+
+
 def test_random_kills_change_nothing_in_the_end(tmp_path):
     hits = storm(tmp_path, kills=5, seed=3, frames=8, until=("--until", "identities"))
     assert sum(hits.values()) >= 5
