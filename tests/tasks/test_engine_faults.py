@@ -246,3 +246,24 @@ def test_a_scheduler_that_is_not_there_is_told_at_once(tmp_path, arguments, word
     assert done.returncode == 2 and all(w in done.stderr for w in words), done.stderr
     assert "Traceback" not in done.stderr
     assert not Path(tmp_path / "out" / "cache" / "calibration").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "passing", "memory"),
+    [
+        (OSError(28, "No space left on device"), True, False),
+        (OSError("Can't write data (file write failed: errno = 28, error message = 'No space left')"), True, False),
+        (OSError(116, "Stale file handle", "/lab/x"), True, False),
+        (OSError(30, "Read-only file system", "/lab/x"), False, False),
+        (MemoryError(), True, True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2 GiB"), True, True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"), True, True),
+        (RuntimeError("shapes do not match"), False, False),
+        (InputError("file", "is wrong", "Mend it"), False, False),
+    ],
+)
+def test_only_what_may_pass_is_said_to_pass(error, passing, memory):
+    from tasks.execution import _judge
+
+    failure = _judge(None, error)
+    assert (failure.passing, failure.memory) == (passing, memory) and failure.message
