@@ -29,6 +29,12 @@ def _people(text: str) -> tuple[int, ...]:
     return tuple(int(p) for p in text.split(","))
 
 
+def _voxels(text: str) -> int:
+    if not text.isdigit() or not 32 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is no resolution; give 32 to 1024")
+    return int(text)
+
+
 def _workers(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of processes")
@@ -126,6 +132,14 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--person", type=int, metavar="N")
     inspect.add_argument("--image", metavar="OUT.png", help="draw it instead of listing it")
     inspect.add_argument("--compare", action="store_true", help="the plain image beside the picture")
+
+    surface = verb("surface", "surfaces of people whose images, masks, cameras and bodies come from elsewhere", None)
+    surface.add_argument("folder", metavar="FOLDER", help="the published DeepMultiCap demo's layout, or ours: "
+                         "calibration.*, images/CAMERA/FRAME.png, masks/CAMERA/FRAME.png, bodies/person_K/FRAME.obj")
+    surface.add_argument("--network", metavar="open|PATH", default="open", help="ours, or a released netG file")
+    surface.add_argument("--resolution", type=_voxels, metavar="N", default=512, help="voxels along the box")
+    surface.add_argument("--device", metavar="DEVICE", default="auto", help="auto, cpu or cuda:0")
+    surface.add_argument("--out", metavar="DIR", help="folder for the meshes; default: FOLDER/meshes")
 
     stills = verb("stills", "the stills branch alone: everybody in low-resolution images")
     stills.add_argument("--workers", type=_workers, metavar="N")

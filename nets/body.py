@@ -32,7 +32,7 @@ BETAS, EXPRESSIONS = 10, 10
 LICENSED_SHAPES = 300
 """Files with at least 400 shape columns keep the expressions from column 300 on; smaller ones right after the betas."""
 
-_LICENSED_KEYPOINTS = {
+LICENSED_KEYPOINTS = {
     "nose": 9120, "right_eye": 9929, "left_eye": 9448, "right_ear": 616, "left_ear": 6, "left_big_toe": 5770,
     "left_small_toe": 5780, "left_heel": 8846, "right_big_toe": 8463, "right_small_toe": 8474, "right_heel": 8635,
     "left_thumb": 5361, "left_index": 4933, "left_middle": 5058, "left_ring": 5169, "left_pinky": 5286,
@@ -233,7 +233,7 @@ def _keypoint_vertices(arrays: Mapping[str, np.ndarray], count: int) -> dict[str
     if "troupe_keypoint_names" in arrays:
         names = [str(n) for n in np.asarray(arrays["troupe_keypoint_names"])]
         return dict(zip(names, np.asarray(arrays["troupe_keypoint_vertices"]).tolist(), strict=True))
-    return dict(_LICENSED_KEYPOINTS) if count == 10475 else {}
+    return dict(LICENSED_KEYPOINTS) if count == 10475 else {}
 
 
 def _tree_levels(parents: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:

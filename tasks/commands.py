@@ -275,6 +275,12 @@ def submit_(options: Namespace) -> int:
     return submit.command(options)
 
 
+def surface_(options: Namespace) -> int:
+    from tasks import surface_alone
+
+    return surface_alone.command(options)
+
+
 def demo_(options: Namespace) -> int:
     from tasks import demo
 
@@ -313,6 +319,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "stills": stills,
     "report": report_,
     "clean": clean_,
+    "surface": surface_,
     "demo": demo_,
     "train": train_,
     "synthesize": synthesize_,

@@ -14,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.files import write_atomic
 from pipeline.meshes.sequence import MeshSequence
 from pipeline.quality.inspect import LAYERS, artifact_tree, encoded_picture, stage_picture
+from tasks import surface_pictures
 from tasks.cached import Cached
 from tasks.frames import read_image
 from tasks.parts import Part
@@ -68,7 +69,7 @@ def _selected(part: Part, options: Namespace) -> bool:
 
 def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
     rig = cached.rig()
-    known = (*LAYERS, *CLOSEUPS)
+    known = (*LAYERS, *CLOSEUPS, surface_pictures.STAGE)
     if stage not in known or rig is None or not cached.parts("timeline"):
         raise InputError(f"stage {stage}", "has no picture", f"Run the session; pictures: {', '.join(known)}")
     timeline = cached.open(Part("timeline"))
@@ -84,6 +85,8 @@ def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
         image = read_image(cached.open(Part("frames", camera=camera)), int(np.searchsorted(frames, frame)))
     if stage in CLOSEUPS:
         return _closeup(cached, stage, rig[camera], image, frame, options.person)
+    if stage == surface_pictures.STAGE:
+        return surface_pictures.inputs_picture(cached, frame, options.person)
     needed = LAYERS[stage]
     try:
         return stage_picture(
