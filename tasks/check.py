@@ -26,7 +26,7 @@ from tasks.media import detections_path, source_of
 from tasks.parts import Part
 from tasks.records import claim_output
 from tasks.stages import STAGES
-from tasks.surfaces import check_network
+from tasks.surfaces import check_network, network_files
 from tasks.timeline import given_offsets_of
 
 ERROR = "error"
@@ -38,6 +38,8 @@ SECONDS_PER_MEGAPIXEL = 0.02
 SECONDS_PER_DETECTION_IMAGE = 0.25
 SECONDS_PER_FRAME_AND_PERSON = 0.15
 """One process on a 2020s server core, measured on the two-person lab capture; association, fit, overlays, export."""
+SECONDS_PER_SURFACE, SURFACE_BYTES = 15.0, 6e6
+"""A person and frame at 512 voxels, six views, one core: inputs, query, mesh; crops and mesh as stored."""
 
 
 def command(session: Session, verify: bool) -> int:
@@ -237,7 +239,18 @@ def needed_bytes(session: Session, rig: Rig) -> float:
     """Room that the session will take, at the upper end."""
     each = JPEG_BYTES_PER_PIXEL if session.config.capture.storage == "jpeg" else PNG_BYTES_PER_PIXEL
     pixels = sum(c.size[0] * c.size[1] for c in rig.cameras) if session.has_images else 0
-    return 50e6 + frame_count(session, rig) * (pixels * each + 3e6)
+    surfaces = 2 * _surface_frames(session, frame_count(session, rig)) * SURFACE_BYTES
+    return 50e6 + frame_count(session, rig) * (pixels * each + 3e6) + surfaces
+
+
+def _surface_frames(session: Session, frames: int) -> int:
+    """For how many of so many frames surfaces are made."""
+    if not network_files(session):
+        return 0
+    capture, wanted = session.config.capture.frames, session.config.surface.frames
+    numbers = range(capture.start, capture.start + frames * capture.step, capture.step)
+    stop = numbers.stop if wanted.stop is None else wanted.stop
+    return sum(n in range(wanted.start, stop, wanted.step) for n in numbers)
 
 
 def _estimate_text(session: Session) -> str:
@@ -251,6 +264,8 @@ def _estimate_text(session: Session) -> str:
     seconds = frames * (megapixels * SECONDS_PER_MEGAPIXEL + 2 * SECONDS_PER_FRAME_AND_PERSON)
     if not session.config.keypoints.reads_files:
         seconds += frames * len(rig) * SECONDS_PER_DETECTION_IMAGE
+    size = (session.config.surface.resolution / 512) ** 2
+    seconds += 2 * _surface_frames(session, frames) * SECONDS_PER_SURFACE * size
     return (
         f"estimate: {len(rig)} cameras, {frames} frames, {workers} workers: about {seconds / workers / 60:.0f} minutes "
         f"for two people, {needed_bytes(session, rig) / 1e9:.1f} GB"
