@@ -70,7 +70,7 @@ def write_ours(folder, scene):
 
 
 def run(folder, scene, **options):
-    given = {"network": str(scene[3]), "resolution": 64, "device": "cpu", "out": None} | options
+    given = {"network": str(scene[3]), "resolution": 48, "device": "cpu", "out": None} | options
     return surface_alone.command(Namespace(folder=str(folder), **given))
 
 
@@ -90,13 +90,13 @@ def test_the_published_layout_is_read_as_it_is(tmp_path, scene, upwards):
     assert body.forward @ [0, 0, 1] > 0.95  # the open body faces +z at rest
     if upwards:
         assert run(tmp_path, scene) == 0
-        assert np.median(off_the_body(tmp_path / "meshes" / "20_0.ply", scene)) < 0.005
+        assert np.median(off_the_body(tmp_path / "meshes" / "20_0.ply", scene)) < 0.008
 
 
 def test_our_layout_and_the_command(tmp_path, scene, capsys):
     write_ours(tmp_path, scene)
     assert run(tmp_path, scene, out=str(tmp_path / "out")) == 0
-    assert np.median(off_the_body(tmp_path / "out" / "person_1" / "0007.ply", scene)) < 0.005
+    assert np.median(off_the_body(tmp_path / "out" / "person_1" / "0007.ply", scene)) < 0.008
     assert "4 views" in capsys.readouterr().out
 
 
