@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-
 if TYPE_CHECKING:
     from pipeline.surface.prepare import Prepared
 
