@@ -12,7 +12,9 @@ from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.skinning import Carried, PosedBody, bind
 from pipeline.fusion.sparse_grid import zero_level_set
 from pipeline.fusion.surface import Surface, open_edges
+from pipeline.surface.components import compact, kept_faces
 
+SPECK = 0.01
 REASONS = ("", "absent", "empty mesh", "invalid body", "far from its body")
 """Why a frame took no part."""
 
@@ -102,6 +104,7 @@ def fuse_window(frames: Sequence[WindowFrame], centre: int, options: FusionOptio
     ]
     mean = _Mean(fields, options)
     vertices, faces = zero_level_set(mean, box[:, 0].min(0) - origin, box[:, 1].max(0) - origin, options.voxel_m)
+    vertices, faces = _without_specks(vertices, faces)
     if not len(faces):
         return _passed_through(own, reasons, centre, "no common surface")
     contributions = np.zeros(len(frames))
@@ -112,6 +115,18 @@ def fuse_window(frames: Sequence[WindowFrame], centre: int, options: FusionOptio
     return Fused(
         vertices + origin, faces, contributions, reasons, True, "", tuple(notes), gaps, own.source[nearest], away
     )
+
+
+def _without_specks(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Without pieces of less than a hundredth of the largest one's area, and without closed pockets inside, which warps
+    that overlap leave."""
+    if not len(faces):
+        return vertices, faces
+    keep = kept_faces(vertices, faces, SPECK, cavities=open_edges(faces) > 0)
+    if keep.all() or not keep.any():
+        return vertices, faces
+    used, faces = compact(len(vertices), faces[keep])
+    return vertices[used], faces
 
 
 def _carry(carried: Carried, target: PosedBody, own: bool, options: FusionOptions) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,10 @@
-"""Options of temporal fusion, with units. Kernel, sigma and neighbours are not chosen by measurement yet."""
+"""Options of temporal fusion, with units.
+
+Kernel, sigma and neighbours were measured on five dressed synthetic people at 30 frames a second, each carried from one
+frame to the next and over two, against where their true surface is. The choice hardly matters: over one frame the root
+mean square error is 1.48 to 1.57 mm for every pair of kernel and sigma from 5 to 40 mm and 4 to 16 neighbours, over two
+2.61 to 3.12 mm, most of it cloth that does not follow the body; more neighbours and wider kernels are the worse end.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +37,7 @@ class FusionOptions:
     voxel_m: float = 0.003
     kernel: str = "squared"
     sigma_m: float = 0.01
-    neighbours: int = 6
+    neighbours: int = 4
     weighted: bool = True
     spread_m: float = 0.006
     agreement_m: float = 0.02

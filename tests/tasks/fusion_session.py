@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data.calibration.pose2sim import write_pose2sim
+from data.synthetic.carried_skin import smooth_noise
 from pipeline.artifacts import SCHEMAS, ArtifactWriter
 from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
@@ -22,7 +23,7 @@ from tasks.graph import Graph
 from tasks.keys import key_of
 from tasks.parts import Part
 from tasks.stages import STAGES
-from tests.pipeline.fusion_person import noise, walker
+from tests.pipeline.fusion_person import walker
 from tests.tasks.surface_session import SIZE, rig
 
 FRAMES = 6
@@ -132,7 +133,7 @@ class FusionSession:
                     if n in self.absent or n in (broken or {}):
                         out.mark(n, (broken or {}).get(n, "no_body"))
                         continue
-                    moved = noise(person.rest, np.random.default_rng((n, n == change)), 0.004, 0.05)
+                    moved = smooth_noise(person.rest, np.random.default_rng((n, n == change)), 0.004, 0.05)
                     vertices = person.skin(n, moved) + 2.0 * (n == far)
                     seen = np.ones((len(vertices), CAMERAS), bool)
                     out.add(n, Mesh(vertices, person.faces.astype(np.int32), np.full(len(vertices), 0.9), seen))
