@@ -239,7 +239,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "surface",
-            1,
+            2,
             PERSON_CHUNK,
             ("calibration", "refinement", "bodies", "surface_inputs"),
             ("surface.resolution",),

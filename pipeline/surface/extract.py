@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.surface.band import Band
+from pipeline.surface.band import Band, Lattice
 from pipeline.surface.blocks import Blocks
 from pipeline.surface.components import compact, kept_faces
 from pipeline.surface.level import Evaluator, LevelFunction
@@ -72,8 +72,7 @@ def extract_surface(level_fn: LevelFunction, band: Band, options: SurfaceOptions
     vertices, faces, slope = triangulate(nodes, slots, values)
     if not len(faces) and not flags:
         flags = (EMPTY,)
-    if _cut_open(nodes, values, band.lattice.cells):
-        flags = (*flags, TOUCHES_BOX)
+    cut_open = _cut_open(nodes, values, band.lattice.cells)
     surface = Surface(
         vertices=band.lattice.points(vertices.cpu().numpy()).astype(np.float32),
         faces=faces.cpu().numpy().astype(np.int32),
@@ -84,6 +83,8 @@ def extract_surface(level_fn: LevelFunction, band: Band, options: SurfaceOptions
         grid_bytes=blocks.bytes,
     )
     surface = _with_largest(surface, options)
+    if cut_open and _near_side(surface.vertices, band.lattice):  # not if only a speck that is gone touched it
+        surface = replace(surface, flags=(*surface.flags, TOUCHES_BOX))
     end = time.perf_counter()
     seconds = {"query": query.seconds, "grid": found - begin - query.seconds, "mesh": end - found}
     return replace(surface, seconds=seconds)
@@ -115,6 +116,12 @@ def _cut_open(nodes: Tensor, values: Tensor, cells: int) -> bool:
     corners = torch.as_tensor(CORNERS, device=nodes.device)
     at = nodes[:, None] + corners
     return bool(((values >= 0) & ((at == 0) | (at == cells)).any(-1)).any())
+
+
+def _near_side(vertices: np.ndarray, lattice: Lattice) -> bool:
+    """Whether any of the vertices (V, 3) is within a voxel of a side of the box."""
+    at = (vertices - np.asarray(lattice.origin)) / lattice.voxel
+    return bool(((at <= 1) | (at >= lattice.cells - 1)).any())
 
 
 def _with_largest(surface: Surface, options: SurfaceOptions) -> Surface:

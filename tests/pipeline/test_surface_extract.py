@@ -210,3 +210,22 @@ def test_bad_settings_are_refused():
         band(64, distance=0.0)
     with pytest.raises(InputError, match="batch"):
         SurfaceOptions(batch=0)
+
+
+def test_a_speck_at_the_side_of_the_box_does_not_cost_the_surface():
+    """A ball in the middle, and a speck on the box's side that is left out as too small anyway."""
+    vertices, faces = body()
+    lattice = lattice_around(vertices, 64)
+    middle = vertices.mean(0)
+    corner = np.array([lattice.origin[0], middle[1], middle[2]])
+
+    def level(points):
+        p = points.numpy().astype(np.float64)
+        ball, speck = (np.linalg.norm(p - c, axis=1) - r for c, r in ((middle, 0.3), (corner, 1.5 * lattice.voxel)))
+        return torch.from_numpy(-np.minimum(ball, speck) / 0.006)
+
+    surface = extract_surface(level, Band(lattice, vertices, faces, distance=2.0))
+    assert surface.flags == ()
+    assert np.linalg.norm(surface.vertices - middle, axis=1) == pytest.approx(0.3, abs=0.01)
+    whole = extract_surface(level, Band(lattice, vertices, faces, distance=2.0), WHOLE)
+    assert "touches_box" in whole.flags
