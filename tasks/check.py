@@ -220,6 +220,16 @@ def _disk(session: Session, rig: Rig) -> list[Finding]:
                 "Make room, choose another output, or process fewer frames (capture.frames)",
             )
         ]
+    budget = session.config.compute.disk_budget_gb
+    if budget is not None and needed > budget * 1e9:
+        return [
+            Finding(
+                "warning",
+                None,
+                f"output: about {needed / 1e9:.1f} GB are needed and compute.disk_budget_gb is {budget:g}",
+                "Intermediates will be released on the way, oldest first, as soon as nothing needs them",
+            )
+        ]
     return []
 
 
