@@ -198,7 +198,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "segmentation",
-            2,
+            3,
             SPAN,
             ("calibration", "refinement", "timeline", "frames", "keypoints", "redetection", "identities", "bodies"),
             ("segmentation.method",),

@@ -13,6 +13,8 @@ SMALLEST_ISLAND = 0.004
 """Share of a person's pixels below which a piece apart from the rest is dropped, unless it lies on the body."""
 HOLE = 0.002
 """Share of a person's pixels up to which a hole is closed."""
+LIMB_M, AROUND_M = 0.054, 0.06
+"""Width of body that shows nobody and is more than the slack of a fit; how far round it cannot be told either."""
 SLACK_M = 0.05
 """How far a body may reach beyond the person that is seen before the rest counts as hidden."""
 _GUIDE_EPS = 25.0  # squared grey levels: differences of about five are edges
@@ -108,11 +110,23 @@ def hidden_part(person: int, body: SeenBody, others_depth: np.ndarray, labels: n
     inside = _to_window(np.isfinite(body.depth), size)
     theirs = inside & (mine != person + 1) & (mine != 0)
     farther = _to_window(np.isfinite(others_depth) & (others_depth > body.depth + SLACK_M), size)
-    nobody = (inside & (mine == 0)).astype(np.uint8)
-    slack = max(1, round(SLACK_M * body.pixels_per_metre / float(body.crop.scale[1])))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * slack + 1, 2 * slack + 1))
-    deep = cv2.morphologyEx(nobody, cv2.MORPH_OPEN, disc) > 0
-    return (theirs & ~farther) | deep
+    behind = hidden_by_things(inside & (mine == 0), body.pixels_per_metre / float(body.crop.scale[1]))
+    return (theirs & ~farther) | (behind & (mine == 0))
+
+
+def hidden_by_things(missing: np.ndarray, pixels_per_metre: float) -> np.ndarray:
+    """(H, W) bool, where a thing hides the person, from the pixels ``missing`` where the body is and nobody is seen.
+
+    More than the slack of a fit shows nobody there, and less than a leg is wide, so that legs behind
+    things are found. Clothes stand off the body: what is round it is hidden too.
+    """
+
+    def disc(metres: float) -> np.ndarray:
+        reach = max(1, round(metres * pixels_per_metre))
+        return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+
+    deep = cv2.morphologyEx(missing.astype(np.uint8), cv2.MORPH_OPEN, disc(LIMB_M / 2))
+    return cv2.dilate(deep, disc(AROUND_M)) > 0
 
 
 def agreement(mask: np.ndarray, body: np.ndarray, hidden: np.ndarray) -> float:

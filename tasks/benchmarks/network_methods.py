@@ -26,8 +26,6 @@ COMPARED = Path("runs/train/table1")
 """Where the networks of the comparison are, one folder each, as ``configs/nets/table1/*.yaml`` train them."""
 
 GREY = 128
-SLACK_M, AROUND_M = 0.027, 0.06
-"""Half the width of what a body may show too much of; how far round hidden parts cannot be told either."""
 Change = Callable[[Any], Any]
 
 
@@ -138,6 +136,7 @@ def _body(found: SceneBody) -> Body:
 def views_of(given: Given, person: int, body: Body) -> list[View]:
     """What each camera shows of a person, and where it cannot tell: others' pixels, and where a thing is in front."""
     from pipeline.raster_open3d import Open3DRaster
+    from pipeline.segmentation.contest import hidden_by_things
     from pipeline.surface.prepare import View
 
     seen = Open3DRaster().render_views(body.vertices, body.faces, given.rig.cameras)
@@ -148,18 +147,3 @@ def views_of(given: Given, person: int, body: Body) -> list[View]:
         behind = hidden_by_things(found.hit & nobody, camera.K[0, 0] / distance) & nobody
         views.append(View(camera, image, mine, (labels > 0) & ~mine | behind))
     return views
-
-
-def hidden_by_things(missing: np.ndarray, pixels_per_metre: float) -> np.ndarray:
-    """(H, W) bool, where something hides the person, from the pixels ``missing`` where the body is and nobody is seen.
-
-    More than the slack of a fit's error shows nobody there. Clothes stand off the body: what is round it is hidden too.
-    """
-    import cv2
-
-    def disc(metres: float) -> np.ndarray:
-        reach = max(1, round(metres * pixels_per_metre))
-        return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-
-    deep = cv2.morphologyEx(missing.astype(np.uint8), cv2.MORPH_OPEN, disc(SLACK_M))
-    return cv2.dilate(deep, disc(AROUND_M)) > 0
