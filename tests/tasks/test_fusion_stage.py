@@ -169,3 +169,9 @@ def test_a_surface_far_from_its_body_stays_as_it_is_and_is_told(tmp_path):
     make(session.session, Part("export"))
     told = json.loads((session.session.output / "export/meshes/sources.json").read_text())
     assert told["person_0"] == {"fusion": [[0, 0], [2, 5]], "surface": [[1, 1]]}
+
+
+def test_a_window_of_one_frame_means_no_fusion(tmp_path):
+    session = FusionSession(tmp_path, FRAMES, fusion="window: 1")
+    names = [s.name for s in session.graph.stages()]
+    assert "surface" in names and "fusion" not in names
