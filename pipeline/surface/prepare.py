@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from pipeline.surface.band import Silhouettes
 from pipeline.surface.network_level import sixteen_bits
 
 NO_VIEW, NO_MASK, ONE_VIEW = "no_view", "no_mask", "one_view"
+LEAST_MISSING = 0.025
+"""Metres: half the width of the thinnest part of a body whose absence from a mask is the mask's error."""
 _DEPTH_STEPS = 65534.0
 _DEPTH_RANGE = 2.0  # canonical units; a body is at most 1 across
 
@@ -155,6 +158,12 @@ def prepare(
     images = [_cropped(views[k], crops[k]) for k in seen]
     cameras = [_crop_camera(views[k].camera, crops[k]) for k in seen]
     maps = _body_maps(body, frame, cameras, raster, released) if _reads_body_maps(of) else {}
+    if maps and not released:
+        radii = [LEAST_MISSING * _pixels_a_metre(c, frame) for c in cameras]
+        images = [
+            (rgb, mask, blocked | _missing_from_mask(depth > 0, mask, blocked, radius))
+            for (rgb, mask, blocked), depth, radius in zip(images, maps["depth"], radii, strict=True)
+        ]
     return Prepared(
         cameras=tuple(c.name for c in cameras),
         projection=np.stack([c.P for c in cameras]),
@@ -203,6 +212,24 @@ def _cropped(view: View, crop: Crop) -> tuple[np.ndarray, np.ndarray, np.ndarray
     known = np.ones(view.mask.shape, np.float32) if view.blocked is None else (~view.blocked).astype(np.float32)
     told = crop.resized(known)[0].numpy()
     return _byte(rgb), _byte(255 * soft), (told < 0.5) & (soft < 0.5)
+
+
+def _pixels_a_metre(camera: Camera, frame: CanonicalFrame) -> float:
+    """At the body's distance."""
+    return float(abs(camera.K[0, 0]) / max(camera.to_camera(frame.centre)[2], 1e-3))
+
+
+def _missing_from_mask(body: np.ndarray, mask: np.ndarray, blocked: np.ndarray, radius: float) -> np.ndarray:
+    """(S, S) bool: where so much of the projected body is off the mask that the mask has lost a limb there, rather than
+    the body lying a little off: such pixels cannot say that nothing is there.
+
+    Args:
+        body, blocked: (S, S) bool. mask: (S, S) uint8. radius: pixels; thinner strips are the body's own error.
+    """
+    size = max(round(2 * radius), 3)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    lost = cv2.morphologyEx((body & (mask < 128) & ~blocked).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    return (cv2.dilate(lost, kernel) > 0) & (mask < 128)
 
 
 def _byte(values: np.ndarray) -> np.ndarray:

@@ -68,6 +68,25 @@ def test_a_view_without_the_person_is_left_out_and_one_view_can_do(person):
     assert outcome.reason == "" and outcome.mesh.seen.shape[1] == 1
 
 
+def test_a_limb_that_a_mask_has_lost_is_not_carved_away(person):
+    """A third of the body is missing from one mask: those pixels are unknown; a body a little off is no such thing."""
+    view = person.views[0]
+    rows = np.flatnonzero(view.mask.any(1))
+    cut = view.mask.copy()
+    cut[rows[2 * len(rows) // 3] :] = False
+    damaged = [replace(view, mask=cut), *person.views[1:]]
+    found = prepare(damaged, person.body, tiny_preset(), person.raster)
+    lost = (found.depth[0] > 0) & (found.mask[0] < 128)
+    assert lost.sum() > 20 and found.blocked[0][lost].mean() > 0.7
+    off = replace(person.body, vertices=person.body.vertices + np.array([0.01, 0, 0]))
+    assert not any((b & (d > 0)).any() for b, d in _disagreements(person, off))
+
+
+def _disagreements(person, body):
+    found = prepare(person.views, body, tiny_preset(), person.raster)
+    return zip(found.blocked, found.depth, strict=True)
+
+
 def test_nan_in_features_marks_the_frame(person, prepared):
     found = networks()
     with torch.no_grad():
