@@ -7,7 +7,7 @@ import math
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.config import Session
@@ -84,11 +84,12 @@ def command(sessions: list[Session], options: Any) -> int:
         raise InputError("plan", "nothing of these sessions was ever made", "Run one of them, or a part: run --frames")
     workers = options.workers or automatic_workers()
     table = rows(nights, costs, workers, options.gpus, options.machines)
+    each = {id(g): jobs_of(g, costs, 0) for g in foreseen}
     told = {
         "sessions": len(nights),
-        "parts": sum(len(jobs_of(g, costs, 0)) for g in nights),
-        "hours_of_work": sum(j.seconds for g in nights for j in jobs_of(g, costs, 0)) / 3600,
-        "longest_chain_hours": max(longest_chain(jobs_of(g, costs, 0)) for g in nights) / 3600,
+        "parts": sum(len(each[id(g)]) for g in nights),
+        "hours_of_work": sum(j.seconds for g in nights for j in each[id(g)]) / 3600,
+        "longest_chain_hours": max(map(longest_chain, each.values())) / 3600,
         "storage_gb": storage_bytes(nights) / 1e9,
         "storage_free_gb": shutil.disk_usage(_existing(sessions[0])).free / 1e9,
         "machines": table,
@@ -151,11 +152,14 @@ def jobs_of(graph: Foreseen, costs: dict[str, Cost], session: int) -> list[Job]:
 def together(graphs: Sequence[Foreseen], costs: dict[str, Cost]) -> list[Job]:
     """The parts of all sessions as one list."""
     every: list[Job] = []
+    known: dict[int, list[Job]] = {}
     for session, graph in enumerate(graphs):
+        if id(graph) not in known:
+            known[id(graph)] = jobs_of(graph, costs, 0)
         start = len(every)
-        for job in jobs_of(graph, costs, session):
-            job.below = [b + start for b in job.below]
-            every.append(job)
+        every += [
+            replace(job, session=session, below=[b + start for b in job.below]) for job in known[id(graph)]
+        ]
     return every
 
 
