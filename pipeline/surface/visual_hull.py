@@ -31,7 +31,7 @@ def visual_hull(
         cameras: pinhole.
         labels: one (H, W) a camera, 0 nobody.
         person: the label.
-        low, high: (3,) corners of the box that is looked at, metres.
+        low, high: (3,) corners of the box that it is cut to, metres.
         voxel_m: size of the grid's cells.
 
     Returns:
@@ -51,7 +51,8 @@ def visual_hull(
         own = np.sort(np.where(framed, both[:, 1], np.inf), axis=0)
         needed = np.maximum((framed.sum(0) + 1) // 2 - 1, 0)
         half = np.take_along_axis(own, needed[None], 0)[0]
-        return np.maximum(both[:, 0].max(0), np.where(np.isfinite(half), half, _FAR_M))
+        box = np.maximum(low - points, points - high).max(1)  # few cameras leave the hull open along their axes
+        return np.maximum(np.maximum(both[:, 0].max(0), np.where(np.isfinite(half), half, _FAR_M)), box)
 
     return zero_level_set(PlainField(values), low, high, voxel_m)
 

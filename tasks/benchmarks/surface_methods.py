@@ -91,7 +91,7 @@ def hull(config: Any) -> Method:
             out.append(visual_hull(given.rig.cameras, given.labels, k + 1, low, high, config.hull_voxel_m))
         return out
 
-    return Method(reconstruct, f"2 {config.hull_voxel_m}")
+    return Method(reconstruct, f"3 {config.hull_voxel_m}")
 
 
 def external(folder: Path) -> Callable[[str, int], list[Triangles]]:

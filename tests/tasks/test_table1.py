@@ -147,5 +147,8 @@ def test_a_hull_keeps_what_stands_behind_somebody_and_nothing_more():
         other = scene.people[1 - k].surface[0].mean(0)
         assert np.linalg.norm(vertices - other, axis=1).min() > 0.5 * CLOTHED
         assert len(faces)
+    two, centre = scene.rig.cameras[:1] + scene.rig.cameras[4:5], scene.people[0].surface[0].mean(0)
+    vertices, faces = visual_hull(two, [scene.labels[k] for k in (0, 4)], 1, centre - 0.6, centre + 0.6, 0.05)
+    assert len(faces) and np.abs(vertices - centre).max() < 0.66  # two cameras face to face leave it open
     nobody = visual_hull(scene.rig.cameras, [0 * image for image in scene.labels], 1, -np.ones(3), np.ones(3), 0.1)
     assert not len(nobody[1])
