@@ -187,6 +187,17 @@ class BodyConfig(Section):
     max_residual_m: Number = Field(
         0.10, gt=0, description="A frame whose median joint distance is larger is marked invalid."
     )
+    parameters: str | None = Field(
+        None, description="Bodies fitted elsewhere instead of our own: SMPL-X parameters as npz or EasyMocap's JSON, "
+        "in the calibration's world; see data/body_parameters.py. People are those of the file; they are not tracked."
+    )
+    floor: Literal["auto", "none"] | Number = Field(
+        "auto", description="Height of the floor along up, metres in the calibration's world; auto: found from feet "
+        "that rest on it, where they agree; none: there is no floor (climbing, swimming)."
+    )
+    contact: bool = Field(
+        True, description="Refine people who touch together, so that nobody goes through others or themselves."
+    )
 
 
 class SegmentationConfig(Section):
@@ -394,7 +405,12 @@ class Session:
     @property
     def looks_again(self) -> bool:
         """A detector of ours works on images, so it can look again where people were missed."""
-        return self.has_images and not self.config.keypoints.reads_files
+        return self.has_images and not self.config.keypoints.reads_files and not self.has_given_bodies
+
+    @property
+    def has_given_bodies(self) -> bool:
+        """Bodies come from files, so that nobody needs to be tracked."""
+        return self.config.body.parameters is not None
 
     def resolve(self, text: str) -> Path:
         """A path of the configuration, relative to its file."""

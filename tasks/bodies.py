@@ -1,4 +1,4 @@
-"""Stage: an SMPL-X body fitted to one person's whole track."""
+"""Stage: an SMPL-X body fitted to one person's whole track, or taken from the user's file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from data.body_models import licensed_body_model, load_body_arrays, open_body_model
+from data.body_parameters import on_frames, people_in, read_body_parameters
 from data.open_body.recipe import recipe
 from pipeline.association.tracks import Tracks
+from pipeline.body.parameters import BodyTrack
 from pipeline.config import Session
+from pipeline.errors import InputError
 from tasks.execution import Context
 from tasks.keys import FileDigests
 from tasks.parts import Part
@@ -24,11 +27,26 @@ def model_path(session: Session) -> Path:
     return licensed_body_model(session.resolve(config.model), config.gender)
 
 
+def inputs(session: Session) -> tuple[str, ...]:
+    """Given bodies need no tracks."""
+    if session.has_given_bodies:
+        return ("calibration", "timeline")
+    return ("calibration", "refinement", "timeline", "identities")
+
+
 def input_files(session: Session, part: Part) -> dict[str, Path]:
     config = session.config.body
-    if config.model == "open":
-        return {}
-    return {"body model": licensed_body_model(session.resolve(config.model), config.gender)}
+    files = {}
+    if config.model != "open":
+        files["body model"] = licensed_body_model(session.resolve(config.model), config.gender)
+    if session.has_given_bodies:
+        files["body parameters"] = session.resolve(config.parameters)
+    return files
+
+
+def given_people(session: Session) -> tuple[int, ...]:
+    """Ids of the people whose bodies are given."""
+    return people_in(session.resolve(session.config.body.parameters))
 
 
 def digests(session: Session, files: FileDigests) -> dict[str, str]:
@@ -46,18 +64,46 @@ def load_model(session: Session):
     return BodyModel(load_body_arrays(model_path(session)))
 
 
-def compute(context: Context) -> None:
-    from pipeline.body.fit import fit_track
+def fit_options(context: Context, landmarks: str = ""):
+    """``FitOptions`` of the session, for a track detected in the joint set ``landmarks``."""
     from pipeline.body.options import FitOptions
 
-    person = context.input("identities")
-    tracks = Tracks.from_arrays(person.arrays())
-    options = FitOptions(
+    config = context.session.config.body
+    return FitOptions(
         fps=context.input("timeline").attribute("fps"),
-        max_fit_error_m=context.session.config.body.max_residual_m,
-        landmarks=person.attribute("joint_set"),
+        max_fit_error_m=config.max_residual_m,
+        landmarks=landmarks,
+        floor=None if config.floor == "none" else config.floor,
     )
-    body = fit_track(load_model(context.session), context.rig(), tracks, options, context.progress)
+
+
+def put_body(context: Context, body: BodyTrack) -> None:
     context.writer.put_all(body.to_arrays())
     error = np.nanmedian(body.fit_error_m) if np.isfinite(body.fit_error_m).any() else np.nan
     print(f"{int(body.valid.sum())} of {len(body.frames)} frames valid, median joint distance {1000 * error:.1f} mm")
+
+
+def _given(context: Context) -> BodyTrack:
+    """The part's person over the session's frames; frames that the file does not have are absent."""
+    session = context.session
+    path = session.resolve(session.config.body.parameters)
+    body = read_body_parameters(path, load_body_arrays(model_path(session)))[context.part.person]
+    frames = context.input("timeline")["frames"]
+    if not np.isin(body.frames, frames).any():
+        raise InputError(
+            path, f"none of its frames ({body.frames[0]} to {body.frames[-1]}) is in the session's "
+            f"({frames[0]} to {frames[-1]})", "Number frames as the recordings are"
+        )  # fmt: skip
+    return on_frames(body, frames)
+
+
+def compute(context: Context) -> None:
+    if context.session.has_given_bodies:
+        put_body(context, _given(context))
+        return
+    from pipeline.body.fit import fit_track
+
+    person = context.input("identities")
+    tracks = Tracks.from_arrays(person.arrays())
+    options = fit_options(context, person.attribute("joint_set"))
+    put_body(context, fit_track(load_model(context.session), context.rig(), tracks, options, context.progress))

@@ -170,6 +170,12 @@ def _models(session: Session) -> list[Finding]:
         from data.body_models import licensed_body_model, load_body_arrays
 
         load_body_arrays(licensed_body_model(session.resolve(config.body.model), config.body.gender))
+    if session.has_given_bodies:
+        from data.body_models import load_body_arrays
+        from data.body_parameters import read_body_parameters
+        from tasks.bodies import model_path
+
+        read_body_parameters(session.resolve(config.body.parameters), load_body_arrays(model_path(session)))
     if config.keypoints.detector == "onnx":
         from pipeline.keypoints.onnx_pose import PoseNetwork
 

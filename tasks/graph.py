@@ -73,6 +73,10 @@ class Graph:
             skipped.add("overlays")
         if not (config.export.texture and self.session.has_images):
             skipped.add("registration")
+        if self.session.has_given_bodies:
+            skipped |= {"draft", "refinement", "redetection", "association", "identities", "contact"}
+        if not config.body.contact:
+            skipped.add("contact")
         if config.stills is None:
             skipped |= {s.name for s in STAGES.values() if s.scope == BATCH}
         return [s for s in STAGES.values() if s.name not in skipped]
@@ -83,8 +87,9 @@ class Graph:
 
     def inputs_of(self, stage: Stage) -> tuple[str, ...]:
         choose = getattr(stage.module, "inputs", None)
-        names = choose(self.session) if choose else stage.inputs
-        return tuple(n for n in names if n in self._stage_names)
+        names = [n for n in (choose(self.session) if choose else stage.inputs) if n in self._stage_names]
+        refining = {s.refines: s.name for s in self.stages() if s.refines and s.name != stage.name}
+        return tuple(x for n in names for x in ((n, refining[n]) if n in refining else (n,)))
 
     def parts(self, stage: Stage, look: Look | None = None) -> list[Part] | None:
         """Parts of a stage, or None while an artifact that tells them is not there yet."""
@@ -144,9 +149,15 @@ class Graph:
         return len(range(max(start, part.chunk[0]), min(stop, part.chunk[1]), step))
 
     def people(self, look: Look | None = None) -> tuple[int, ...] | None:
-        """Ids of the people, from the association artifact and the user's rules."""
+        """Ids of the people, from the association artifact and the user's rules, or those whose bodies are given."""
+        if self.session.has_given_bodies:
+            return self._given_people
         note = self._planning("association", None, look)
         return None if note is None else STAGES["identities"].module.people(self.session, noted_people(note))
+
+    @cached_property
+    def _given_people(self) -> tuple[int, ...]:
+        return STAGES["bodies"].module.given_people(self.session)
 
     def _planning(self, stage: str, read: Callable[[Path], Any] | None, look: Look | None) -> Any:
         """What the artifact of a session-wide stage tells for planning: its note, or what ``read`` makes of it."""
@@ -418,5 +429,5 @@ def _meets(part: Part, source: Part) -> bool:
     if part.camera is not None and source.camera is not None and part.camera != source.camera:
         return False
     if part.person is not None and source.person is not None and part.person != source.person:
-        return False
+        return source.stage in STAGES[part.stage].everybody
     return part.chunk is None or source.chunk is None or part.chunk == source.chunk

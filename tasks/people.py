@@ -76,8 +76,9 @@ def names_of(source: Source) -> dict[int, str]:
 
 
 def bodies_of(source: Source) -> dict[int, BodyTrack]:
-    """Person id -> their fitted body."""
-    return {p.person: BodyTrack.from_arrays(source.open(p).arrays()) for p in source.parts("bodies")}
+    """Person id -> their body: refined where they touch somebody (stage contact) if that is there, else as fitted."""
+    best = {p.person: p for stage in ("bodies", "contact") for p in source.parts(stage)}
+    return {person: BodyTrack.from_arrays(source.open(part).arrays()) for person, part in best.items()}
 
 
 def posed_bodies(session: Session, bodies: Mapping[int, BodyTrack]) -> Callable[[int], Mapping[int, Mesh]] | None:

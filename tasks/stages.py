@@ -41,6 +41,8 @@ class Stage:
         lenient: made without the chunks and people whose parts failed; made again once these are there.
         borders: of its inputs, those of which it also reads frames of neighbouring chunks, as far as they are there;
             ``reach(session)`` of its module says how many frame numbers beyond its chunk.
+        everybody: of a stage of PERSON scope, the inputs that it reads of all people, not of its own alone.
+        refines: the stage whose artifacts this one improves: whoever reads that stage is given these too.
         modules: files whose code decides its result; guarded by tests/revisions.lock.
     """
 
@@ -54,6 +56,8 @@ class Stage:
     tolerant: bool = False
     lenient: bool = False
     borders: tuple[str, ...] = ()
+    everybody: tuple[str, ...] = ()
+    refines: str | None = None
     modules: tuple[str, ...] = ()
 
     def does_without(self, source: Part) -> bool:
@@ -184,7 +188,7 @@ STAGES: dict[str, Stage] = {
             2,
             PERSON,
             ("calibration", "refinement", "timeline", "identities"),
-            ("body.max_residual_m",),
+            ("body.max_residual_m", "body.floor"),
             "body",
             "an SMPL-X body fitted to the whole track",
             modules=(
@@ -195,6 +199,19 @@ STAGES: dict[str, Stage] = {
                 "nets/body.py",
                 "nets/geometry.py",
             ),
+        ),
+        Stage(
+            "contact",
+            1,
+            PERSON,
+            ("calibration", "refinement", "timeline", "identities", "bodies"),
+            ("body.max_residual_m", "body.floor"),
+            "body",
+            "the body again, refined with the others' where they touch",
+            lenient=True,
+            everybody=("identities", "bodies"),
+            refines="bodies",
+            modules=("tasks/contact.py", "pipeline/body/*.py", "nets/body.py", "nets/geometry.py"),
         ),
         Stage(
             "segmentation",

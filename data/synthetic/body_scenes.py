@@ -211,7 +211,8 @@ def _crouching(figures: list[_Figure], times: np.ndarray, rng: np.random.Generat
     down = 0.5 - 0.5 * np.cos(2 * np.pi * times / 2.4)
     joints = _arms(count)
     for side, sign in (("left", 1), ("right", -1)):
-        joints[f"{side}_shoulder"] = _turns("y", -sign * 60 * down, count) * joints[f"{side}_shoulder"]
+        lowered = _turns("z", -sign * (68 - 40 * down), count)
+        joints[f"{side}_shoulder"] = _turns("y", -sign * 35 * down, count) * lowered
     joints["spine1"] = joints["spine2"] = _turns("x", 12 * down, count)
     heading = _heading(0.4 + 0 * times)
     move = _Move(heading * _turns("x", 25 * down, count), joints, np.zeros((count, 3)))
@@ -236,11 +237,11 @@ def _arms_crossed(figures: list[_Figure], times: np.ndarray, rng: np.random.Gene
     joints["spine2"] = _turns("y", 12 * np.sin(2 * np.pi * times / 2), count)
     move = _stand(figure, _Move(_heading(-0.6 + 0 * times), joints, np.zeros((count, 3))), np.zeros(2))
     chest, place = _posed(figure, move, "spine1", "spine2", "spine3")
-    for side, sign, height, ahead in (("left", 1, 0.02, 0.07), ("right", -1, -0.05, 0.05)):
+    for side, sign, height, ahead in (("left", 1, 0.03, 0.14), ("right", -1, -0.06, 0.08)):
         folded = place + chest.apply([-sign * 0.09, height, figure.front + ahead])
         hanging = place + chest.apply([sign * 0.26, -0.42, 0.08])
         wrist = (1 - fold)[:, None] * hanging + fold[:, None] * folded
-        out = chest.apply([sign * 0.5, -1.0, 0.25])
+        out = chest.apply([sign * 0.8, -1.0, 0.3])
         _reach(figure, move, side, wrist, out)
     return [move]
 
@@ -250,10 +251,10 @@ def _hugging(figures: list[_Figure], times: np.ndarray, rng: np.random.Generator
     count = len(times)
     close = np.clip(times / 1.0, 0, 1)
     close = close**2 * (3 - 2 * close)
-    apart = figures[0].front + figures[1].front + 0.045
+    apart = figures[0].front + figures[1].front + 0.06
     sway = np.deg2rad(5) * np.sin(2 * np.pi * times / 1.7)
     facing = np.array([np.cos(0.3), np.sin(0.3), 0.0])
-    aside = 0.045 * np.array([-facing[1], facing[0], 0.0])  # half a step, so that heads pass each other
+    aside = 0.06 * np.array([-facing[1], facing[0], 0.0])  # half a step, so that heads pass each other
     moves = []
     for k, (figure, sign) in enumerate(zip(figures, (-1, 1), strict=True)):
         upright = _heading(0.3 + np.pi * k + 0 * times)
@@ -270,9 +271,9 @@ def _hugging(figures: list[_Figure], times: np.ndarray, rng: np.random.Generator
         other, theirs = figures[1 - k], moves[1 - k]
         own, _ = _posed(figure, move, "spine1", "spine2", "spine3")
         chest, place = _posed(other, theirs, "spine1", "spine2", "spine3")
-        for side, sign, height in (("left", 1, 0.06), ("right", -1, -0.10)):
-            around = place + chest.apply([-sign * 0.05, height, -other.back - 0.075])
-            open_arms = place + chest.apply([-sign * 0.42, height, 0.05])
+        for side, sign, height in (("left", 1, 0.27), ("right", -1, -0.17)):
+            around = place + chest.apply([-sign * 0.20, height, -0.5 * other.back - 0.08])
+            open_arms = place + chest.apply([-sign * 0.46, height, 0.05])
             wrist = (1 - close)[:, None] * open_arms + close[:, None] * around
             _reach(figure, move, side, wrist, own.apply([sign * 1.0, -0.35, 0.0]))
     return moves

@@ -7,7 +7,7 @@ frames from all over the track.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from pipeline.body.floor import find_floor, floor_term, resting_feet, sole_heigh
 from pipeline.body.initial import initial_state
 from pipeline.body.kinematics import Kinematics, OffsetBasis, State
 from pipeline.body.landmarks import landmark_offsets
-from pipeline.body.marking import mark_frames
+from pipeline.body.marking import joint_error, mark_frames
 from pipeline.body.observations import (
     Observations,
     check_units,
@@ -132,6 +132,60 @@ def fit_track(
     fitted = fit(setup, obs, report)
     report(1.0)
     return mark_frames(model, track, fitted.state, fitted.obs, options)
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """A fitted track ready to be solved again with more terms, shape fixed. ``obs.rows`` are rows of the track."""
+
+    kinematics: Kinematics
+    obs: Observations
+    weights: Weights
+    state: State
+    soles: Skin
+    floor: float | None
+
+    def solve(self, rows: np.ndarray, state: State, terms: Sequence[Term], iterations: int) -> State:
+        """The state over ``rows`` of the observations, from ``state``."""
+        obs = self.obs.part(rows)
+        if self.floor is not None:
+            terms = [*terms, floor_term(self.soles, state, obs, self.floor)]
+        return solve(Problem(self.kinematics, obs, self.weights, terms), state, iterations).state
+
+    def joint_error(self, state: State) -> np.ndarray:
+        """(F,) as ``BodyTrack.fit_error_m``."""
+        return joint_error(self.kinematics.points(state), self.obs)
+
+
+def reopened(
+    model: BodyModel, rig: Rig, track: Tracks, body: BodyTrack, options: FitOptions = FitOptions()  # noqa: B008
+) -> Reopened | None:
+    """What ``fit_track`` solved last, at its result; None if the body has no frames."""
+    obs = observe(track, rig, options.fps, options.max_gap_s)
+    rows = np.flatnonzero(np.isfinite(body.transl).all(1))
+    if obs is None or not len(rows) or not np.isfinite(body.betas).all():
+        return None
+    obs = settle_joints(obs)
+    if options.repair_swaps:
+        obs, _ = repair_swapped_joints(obs)
+    obs = obs.part(np.isin(obs.rows, rows))
+    rows = obs.rows
+    vectors = np.concatenate([body.global_orient[rows], body.body_pose[rows]], 1).reshape(-1, 22, 3)
+    kinematics = Kinematics(model, regressor_for(model).with_offsets(landmark_offsets(options.landmarks)))
+    state = State(
+        body.transl[rows].astype(np.float64), exponential(vectors.astype(np.float64)), body.betas.astype(np.float64),
+        np.zeros(0),
+    )  # fmt: skip
+    points = kinematics.points(state)
+    if options.repair_swaps and len(obs.projections):
+        obs, _ = repair_swapped_keypoints(obs, points)
+    pixel = _pixel_deviations(obs, points, max(max(c.size) for c in rig.cameras))
+    weights = _weights(options, _later_joint_m(obs), pixel, beta=0.0)
+    skin = soles(model, kinematics)
+    floor = options.floor
+    if floor == "auto":
+        floor = find_floor(sole_heights(skin, state, obs.up), resting_feet(obs))
+    return Reopened(kinematics, obs, weights, state, skin, floor)
 
 
 def _unposed(kinematics: Kinematics) -> State:

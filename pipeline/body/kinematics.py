@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from pipeline.body.regressor import BODY_JOINTS, Regressor
 from pipeline.body.rotations import exponential, skew
@@ -94,7 +95,13 @@ class Kinematics:
         self._weight = regressor.weights[self._point, self._joint]
         self._local = regressor.local[self._point, self._joint]
         self._local_shape = regressor.local_shape[self._point, self._joint]
-        self._sum = (np.arange(len(regressor.weights))[:, None] == self._point) * self._weight
+        count, pairs = len(regressor.weights), np.arange(len(self._point))
+        self._sum = csr_matrix((self._weight, (self._point, pairs)), (count, len(pairs)))
+        # For lever arms: which pairs of each point lie below each joint, (K * 22, E), and how much of the point.
+        below = np.nonzero(ANCESTRY[self._joint])
+        rows = self._point[below[0]] * BODY_JOINTS + below[1]
+        self._below = csr_matrix((self._weight[below[0]], (rows, below[0])), (count * BODY_JOINTS, len(pairs)))
+        self._mass = np.asarray(self._below.sum(1)).reshape(count, BODY_JOINTS)
 
     @property
     def shared_count(self) -> int:
@@ -118,7 +125,14 @@ class Kinematics:
     def points(self, state: State) -> np.ndarray:
         """(F, K, 3) metres."""
         rotations, positions = self.joints(state)
-        return self._sum @ self._terms(state, rotations, positions) + self._offset_points(state, rotations)
+        return self._summed(self._terms(state, rotations, positions)) + self._offset_points(state, rotations)
+
+    def _summed(self, terms: np.ndarray, matrix: csr_matrix | None = None) -> np.ndarray:
+        """Values (F, E, D) of pairs, summed to (F, rows of the matrix, D)."""
+        matrix = self._sum if matrix is None else matrix
+        frames, _, width = terms.shape
+        flat = matrix @ terms.transpose(1, 0, 2).reshape(-1, frames * width)
+        return flat.reshape(-1, frames, width).transpose(1, 0, 2)
 
     def _terms(self, state: State, rotations: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """(F, E, 3): every pair's point, as if it were rigid in the pair's joint alone."""
@@ -143,15 +157,13 @@ class Kinematics:
         frames, count = len(rotations), len(self.regressor.weights)
         terms = self._terms(state, rotations, positions)
         offset_points = self._offset_points(state, rotations)
-        points = self._sum @ terms + offset_points
+        points = self._summed(terms) + offset_points
 
         # A turn w of joint j moves a point x below it by (R_j w) x (x - P_j): sum over the pairs below each joint.
-        below = ANCESTRY[self._joint]  # (E, 22)
-        pairs_below = self._sum[:, :, None] * below  # (K, E, 22)
-        mass = pairs_below.sum(1)  # (K, 22)
-        lever = np.einsum("kej,fec->fkjc", pairs_below, terms, optimize=True)
-        lever += ANCESTRY[self.regressor.offset_bones][None, :, :, None] * offset_points[:, :, None, :]
-        lever -= mass[None, :, :, None] * positions[:, None]
+        lever = self._summed(terms, self._below).reshape(frames, count, BODY_JOINTS, 3)
+        if offset_points.any():
+            lever = lever + ANCESTRY[self.regressor.offset_bones][None, :, :, None] * offset_points[:, :, None, :]
+        lever = lever - self._mass[None, :, :, None] * positions[:, None]
         turning = -skew(lever) @ rotations[:, None]  # (F, K, 22, 3, 3)
         by_frame = np.empty((frames, count, 3, UNKNOWNS))
         by_frame[..., :3] = np.eye(3)
@@ -170,4 +182,5 @@ class Kinematics:
             p = PARENTS[j]
             moved[:, j] = moved[:, p] + rotations[:, p] @ (self.rest_shape[j] - self.rest_shape[p])
         terms = rotations[:, self._joint] @ self._local_shape + moved[:, self._joint]
-        return np.einsum("ke,fecb->fkcb", self._sum, terms, optimize=True)
+        summed = self._summed(terms.reshape(*terms.shape[:2], 30))
+        return summed.reshape(len(rotations), -1, 3, 10)

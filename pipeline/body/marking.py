@@ -55,14 +55,14 @@ def mark_frames(
         body = {k: v[rows] for k, v in values.items()} | {"betas": betas}
         landmarks = regressor_for(model).with_offsets(landmark_offsets(options.landmarks))
         points = regress(model, landmarks, body).astype(np.float64)
-        error[rows] = _joint_error(points, obs)
+        error[rows] = joint_error(points, obs)
         reason[rows] = _judge(model, points, obs, error[rows], betas, options)
         _bridge_or_blank(values, reason, track.frames / options.fps, options.max_gap_s)
     valid = reason == 0
     return BodyTrack(np.asarray(track.frames, np.int64), betas, *(values[f] for f in _WIDTHS), valid, reason, error)
 
 
-def _joint_error(points: np.ndarray, obs: Observations) -> np.ndarray:
+def joint_error(points: np.ndarray, obs: Observations) -> np.ndarray:
     """(F,) median distance to the observed 3D joints, NaN where there are none."""
     distance = np.linalg.norm(points - obs.joints, axis=-1)
     known = (obs.joint_weights > 0) & np.isfinite(distance)

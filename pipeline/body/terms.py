@@ -139,3 +139,45 @@ class Floor:
         equations.blocks[1][pairs] -= now.transpose(0, 2, 1) @ then
         equations.shared[:] += np.tensordot(track, track, ((0, 1), (0, 1)))
         equations.shared_gradient[:] += np.tensordot(track, residual, ((0, 1), (0, 1)))
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Points of the skin that shall not lie behind planes: where bodies go through each other or through themselves.
+
+    N pairs of a frame and a point of ``skin``: ``frames``, ``points`` (N,); planes ``normals`` (N, 3) and ``levels``
+    (N,): a point is in front where ``normal @ point >= level``, metres.
+    """
+
+    skin: Skin
+    frames: np.ndarray
+    points: np.ndarray
+    normals: np.ndarray
+    levels: np.ndarray
+    deviation_m: float = 0.004
+
+    def _behind(self, points: np.ndarray) -> np.ndarray:
+        """(N,) residuals, at most 0."""
+        over = (self.normals * points[self.frames, self.points]).sum(1) - self.levels
+        return np.minimum(over, 0.0) / self.deviation_m
+
+    def cost(self, state: State) -> float:
+        return float(robust(self._behind(self.skin.points(state)), kernel=6.0)[0].sum())
+
+    def add(self, state: State, equations: NormalEquations) -> None:
+        points, by_frame, by_track = self.skin.rows(state)
+        residual = self._behind(points)
+        rows = np.flatnonzero(residual < 0)
+        if not len(rows):
+            return
+        root = np.sqrt(robust(residual[rows], kernel=6.0)[1])
+        f, p, n = self.frames[rows], self.points[rows], self.normals[rows]
+        scale = (root / self.deviation_m)[:, None]
+        own = np.einsum("nc,ncu->nu", n, by_frame[f, p]) * scale
+        track = np.einsum("nc,ncs->ns", n, by_track[f, p]) * scale
+        r = root * residual[rows]
+        np.add.at(equations.blocks[0], f, own[:, :, None] * own[:, None, :])
+        np.add.at(equations.gradient, f, own * r[:, None])
+        np.add.at(equations.mixed, f, own[:, :, None] * track[:, None, :])
+        equations.shared[:] += track.T @ track
+        equations.shared_gradient[:] += track.T @ r

@@ -26,6 +26,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "association": ("detections", "tracks"),
     "identities": ("detections", "tracks"),
     "bodies": ("tracks", "bodies"),
+    "contact": ("tracks", "bodies"),
     "segmentation": ("masks",),
     "overlays": ("detections", "tracks", "bodies"),
 }

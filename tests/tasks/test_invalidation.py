@@ -23,7 +23,7 @@ def states(capture):
     """part -> state, of the stages before bodies."""
     table = json.loads(command("status", capture / "session.yaml", "--json").stdout)
     rows = {f"{s['stage']}/{r['part']}": r["state"] for s in table["stages"] for r in s["parts"]}
-    return {k: v for k, v in rows.items() if not k.startswith(("bodies", "export", "overlays"))}
+    return {k: v for k, v in rows.items() if not k.startswith(("bodies", "contact", "export", "overlays"))}
 
 
 def stale(capture):
