@@ -88,8 +88,8 @@ class Graph:
     def inputs_of(self, stage: Stage) -> tuple[str, ...]:
         choose = getattr(stage.module, "inputs", None)
         names = [n for n in (choose(self.session) if choose else stage.inputs) if n in self._stage_names]
-        refining = {s.refines: s.name for s in self.stages() if s.refines and s.name != stage.name}
-        return tuple(x for n in names for x in ((n, refining[n]) if n in refining else (n,)))
+        both = ((n, self._refining.get(n)) for n in names)
+        return tuple(n for pair in both for n in pair if n is not None and n != stage.name)
 
     def parts(self, stage: Stage, look: Look | None = None) -> list[Part] | None:
         """Parts of a stage, or None while an artifact that tells them is not there yet."""
@@ -156,6 +156,11 @@ class Graph:
         return None if note is None else STAGES["identities"].module.people(self.session, noted_people(note))
 
     @cached_property
+    def _refining(self) -> dict[str, str]:
+        """Stage -> the one whose artifacts are read beside it, because they are better."""
+        return {s.refines: s.name for s in self.stages() if s.refines}
+
+    @cached_property
     def _given_people(self) -> tuple[int, ...]:
         return STAGES["bodies"].module.given_people(self.session)
 
@@ -212,7 +217,8 @@ class Graph:
         scope = STAGES[name].scope
         place = (part.camera, part.person, part.chunk)
         spread = (scope in dimension for dimension in _DIMENSIONS)
-        if any(mine is None and theirs for mine, theirs in zip(place, spread, strict=True)):
+        everybody = name in STAGES[part.stage].everybody
+        if everybody or any(mine is None and theirs for mine, theirs in zip(place, spread, strict=True)):
             return [p for p in parts if _meets(part, p)]
         places = _places(name, parts, look)
         wanted = product(*((None,) if mine is None else (None, mine) for mine in place))
