@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pipeline.body.problem import NormalEquations
 
 
+CONTACT_KERNEL = 15.0
+"""In deviations: what is 6 cm inside is still pushed with a quarter of its force."""
+
+
 class Term(Protocol):
     """Part of the cost of a track."""
 
@@ -162,7 +166,7 @@ class Contact:
         return np.minimum(over, 0.0) / self.deviation_m
 
     def cost(self, state: State) -> float:
-        return float(robust(self._behind(self.skin.points(state)), kernel=6.0)[0].sum())
+        return float(robust(self._behind(self.skin.points(state)), kernel=CONTACT_KERNEL)[0].sum())
 
     def add(self, state: State, equations: NormalEquations) -> None:
         points, by_frame, by_track = self.skin.rows(state)
@@ -170,7 +174,7 @@ class Contact:
         rows = np.flatnonzero(residual < 0)
         if not len(rows):
             return
-        root = np.sqrt(robust(residual[rows], kernel=6.0)[1])
+        root = np.sqrt(robust(residual[rows], kernel=CONTACT_KERNEL)[1])
         f, p, n = self.frames[rows], self.points[rows], self.normals[rows]
         scale = (root / self.deviation_m)[:, None]
         own = np.einsum("nc,ncu->nu", n, by_frame[f, p]) * scale

@@ -20,7 +20,7 @@ def test_the_example_shows_every_field_at_its_default():
     config = load_session(CONFIGS / "capture.example.yaml").config
     assert example["notify"] == config.notify == []
     assert example["stills"] is None
-    only_shown_commented = {"images", "offsets", "detections", "model"}
+    only_shown_commented = {"images", "offsets", "detections", "model", "parameters"}
     for section in set(SessionConfig.model_fields) - {"session", "output", "notify", "stills"}:
         model = getattr(config, section)
         fields = type(model).model_fields
