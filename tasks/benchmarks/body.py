@@ -47,7 +47,7 @@ def run(config: BodyBenchmark, request: Request) -> list[Row]:
             for seed in config.seeds:
                 scene = body_scene(model, name, SETTINGS[category], seed, config.frames)
                 for truth, track in zip(scene.people, scene.tracks, strict=True):
-                    found = fit_track(model, scene.rig, track, FitOptions(fps=scene.fps))
+                    found = fit_track(model, scene.rig, track, FitOptions(fps=scene.fps, floor=scene.floor))
                     errors.append(_figures(asdict(body_errors(model, found, truth, scene.fps)), scene.fps))
             rows.append({"method": "fit", "category": category, "scene": name, **_means(errors)})
             every.append(_means(errors))
