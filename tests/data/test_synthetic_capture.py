@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import av
 import numpy as np
 import pytest
@@ -95,13 +97,22 @@ def test_the_parameters_give_the_joints(truth):
             )
 
 
-def test_the_same_seed_gives_the_same_capture_and_another_seed_another(folder, truth, tmp_path):
-    make_demo_capture(tmp_path / "same", 3, spec=SPEC)
-    again = GroundTruth.read(tmp_path / "same")
-    np.testing.assert_array_equal(again.joints, truth.joints)
-    assert again.label_files == truth.label_files
-    for name in truth.rig.names:
-        ours, theirs = (decoded(x / "videos" / f"{name}.mp4") for x in (folder, tmp_path / "same"))
+def in_a_process_of_its_own(folder):
+    """As the demo does: Embree takes the threads of the first scene of a process, and with several of them it may
+    split equal triangles either way."""
+    process = multiprocessing.get_context("spawn").Process(target=make_demo_capture, args=(folder, 3, None, SPEC))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return GroundTruth.read(folder)
+
+
+def test_the_same_seed_gives_the_same_capture_and_another_seed_another(truth, tmp_path):
+    first, again = (in_a_process_of_its_own(tmp_path / name) for name in ("first", "again"))
+    np.testing.assert_array_equal(again.joints, first.joints)
+    assert again.label_files == first.label_files
+    for name in first.rig.names:
+        ours, theirs = (decoded(tmp_path / x / "videos" / f"{name}.mp4") for x in ("first", "again"))
         np.testing.assert_array_equal(ours, theirs)
     make_demo_capture(tmp_path / "other", 4, spec=CaptureSpec(cameras=1, frames=1, size=(80, 60), texture_size=32))
     other = GroundTruth.read(tmp_path / "other")

@@ -1,5 +1,6 @@
 """Training people against geometry: what is stored of a person fits together; flaws are as large as is asked for."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -49,8 +50,9 @@ def test_the_true_surface_fills_the_masks_and_is_seen_where_it_is_said_to_be(sam
     for v in range(3):
         pixel, _ = project(sample.projection[v], sample.surface)
         column, row = np.rint(pixel).astype(int).clip(0, 63).T
-        # A pixel's share may be small at the outline.
-        assert (sample.mask[v][row, column] > 0).mean() > 0.98
+        # At the outline a place may round into the pixel beside.
+        grown = cv2.dilate(sample.mask[v], np.ones((3, 3), np.uint8))
+        assert (grown[row, column] > 0).mean() > 0.995
         assert 0.2 < sample.surface_seen[:, v].mean() < 0.7
         inside = sample.mask[v] > 250
         assert np.abs(np.linalg.norm(sample.normals[v][inside] / 127.0, axis=-1) - 1).max() < 0.02

@@ -15,10 +15,9 @@ SIZE, RESOLUTION, STEPS = 48, 32, 120
 
 
 def little():
-    """The small preset with a volume of 16 and filters narrow enough to train in seconds."""
+    """The small preset with filters narrow enough to train in seconds."""
     of = preset("small")
-    coarse = replace(of.coarse, volume=replace(of.coarse.volume, resolution=32),
-                     image=replace(of.coarse.image, base=8, outputs=32))  # fmt: skip
+    coarse = replace(of.coarse, image=replace(of.coarse.image, base=8, outputs=32))
     return replace(of, coarse=coarse, fine=replace(of.fine, image=replace(of.fine.image, base=4)))
 
 
