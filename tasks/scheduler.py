@@ -73,6 +73,8 @@ def _is_loopback(address: str) -> bool:
 
 
 def _try_port(address: str, port: int) -> None:
+    if not 0 < port < 65536:  # else it would be taken modulo 65536 in silence
+        raise InputError("--port", f"{port} is no port", "Give a number from 1 to 65535")
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
