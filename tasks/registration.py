@@ -56,12 +56,23 @@ def compute(context: Context) -> None:
           f"{found.seen.mean():.0%} of it seen")
 
 
+FACE_M = (0.07, 0.11)
+"""Distances from the middle of eyes and nose within which the skin stays, and beyond which it moves."""
+
+
 def still_vertices(model) -> np.ndarray:
-    """(V,) 0..1, how much of a vertex hangs on joints whose skin stays (``STILL``)."""
+    """(V,) 0..1, how much of a vertex hangs on joints whose skin stays (``STILL``), or is of the face: both are finer
+    than a surface network sees them."""
     from pipeline.skeletons import SMPLX55
 
     fixed = [any(part in name for part in STILL) for name in SMPLX55.joints]
-    return np.clip(2 * model.weights.numpy()[:, np.array(fixed)].sum(1), 0, 1)
+    still = np.clip(2 * model.weights.numpy()[:, np.array(fixed)].sum(1), 0, 1)
+    points = [model.keypoint_vertices[n] for n in ("nose", "left_eye", "right_eye") if n in model.keypoint_vertices]
+    if points:
+        template = model.template.numpy()
+        away = np.linalg.norm(template - template[points].mean(0), axis=1)
+        still = np.maximum(still, np.clip((FACE_M[1] - away) / (FACE_M[1] - FACE_M[0]), 0, 1))
+    return still
 
 
 class _Source:

@@ -205,7 +205,9 @@ class SessionRun:
         missing = [p for p in self.request.parts(graph, look) if graph.current(p, look) is None]
         needed, held = self._needed(missing, look)
         failed, hopeless, later, elsewhere = self._states(needed)
-        cannot = hopeless | _blocked(needed, hopeless)
+        # What cannot be told yet is in no plan: whoever waits for it is offered once it can be.
+        untold = {s for absent in needed.values() for s in absent} - needed.keys()
+        cannot = hopeless | _blocked(needed, hopeless | untold)
         ready = [p for p in needed if p not in cannot | later | elsewhere | held]
         firm = [p for p in ready if not STAGES[p.stage].tolerant]
         waits = any(not STAGES[p.stage].tolerant for p in later | elsewhere)
@@ -235,6 +237,7 @@ class SessionRun:
         """
         needed: dict[Part, list[Part]] = {}
         held: set[Part] = set()
+        asked: set[Part] = set()
         open_ = deque(missing)
         while open_:
             part = open_.popleft()
@@ -242,6 +245,8 @@ class SessionRun:
                 continue
             sources = self.graph.input_parts(part, look)
             if sources is None:
+                open_ += [p for p in self._tellers(look) if p not in asked]
+                asked.update(self._tellers(look))
                 continue
             absent = [s for s in sources if self.graph.current(s, look) is None]
             gone = self._gone([*sources, *self.graph.border_parts(part, look)], look)
@@ -254,6 +259,12 @@ class SessionRun:
             needed[part] = absent
             open_ += absent
         return needed, held
+
+    def _tellers(self, look: Look) -> list[Part]:
+        """Parts that have to be there before others can be told, and are not: a damaged one was put aside, say."""
+        names = {s.name for s in self.graph.stages()}
+        parts = [Part(name) for name in ("calibration", "timeline", "association") if name in names]
+        return [p for p in parts if self.graph.current(p, look) is None]
 
     def _gone(self, sources: Iterable[Part], look: Look) -> list[Part]:
         """Those that are current and were released."""
