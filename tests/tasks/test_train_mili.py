@@ -96,7 +96,7 @@ def test_losses_fall_where_one_batch_is_shown_again_and_again(stills, points, st
     learner = Learner(MiliNetwork(SMALL), points, options, corpus=corpus)
     optimizer = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], 1e-3)
     course = []
-    for _ in range(7):
+    for _ in range(11):
         losses = learner(pairs)
         optimizer.zero_grad()
         losses["loss"].backward()
