@@ -83,7 +83,9 @@ def slurm(options: Namespace) -> str:
         "# The scheduler has no login, so it listens on the first machine alone; the others reach it through ssh.",
         "port=$((20000 + SLURM_JOB_ID % 20000))",
         "url=http://127.0.0.1:$port",
-        'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+        # No pipe into head: what still writes when that has its line dies of it, and the job with it.
+        'nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")',
+        "head=${nodes%%$'\\n'*}",
         '"$python" run_pipeline.py scheduler --port "$port" --state "$HOME/.local/state/troupe/job-$SLURM_JOB_ID" &',
         "scheduler=$!",
         "trap 'kill \"$scheduler\" 2>/dev/null || true' EXIT",
