@@ -362,7 +362,7 @@ def _show(reading: int, several: bool) -> None:
                 bar.set_postfix_str(name)
             else:
                 finished += 1
-                planned[session] = planned.get(session, 1) - 1
+                planned[session] = max(0, planned.get(session, 1) - 1)  # made since the last plan
                 bar.update()
             bar.total = finished + sum(planned.values())
             if event == "failed" or (event == "done" and not terminal):
