@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,13 +53,16 @@ def _matching(pattern: Path) -> list[Path]:
 
 def names_of(files: Sequence[Path]) -> list[str]:
     """A name for each file, the shortest end of its path without suffix that no other has, fit to be a folder's."""
-    names = []
-    for file in files:
-        parts = [*file.parts[1:-1], file.stem]
-        depth = 1
-        while sum([*o.parts[1:-1], o.stem][-depth:] == parts[-depth:] for o in files) > 1 and depth < len(parts):
-            depth += 1
-        names.append("__".join(parts[-depth:]))
+    paths = [(*file.parts[1:-1], file.stem) for file in files]
+    names = [""] * len(files)
+    open_, depth = list(range(len(files))), 0
+    while open_:
+        depth += 1
+        frequent = Counter(path[-depth:] for path in paths)
+        done = [k for k in open_ if frequent[paths[k][-depth:]] == 1 or depth >= len(paths[k])]
+        for k in done:
+            names[k] = "__".join(paths[k][-depth:])
+        open_ = [k for k in open_ if not names[k]]
     seen: dict[str, int] = {}
     for k, name in enumerate(names):  # a.jpg beside a.png
         seen[name] = seen.get(name, 0) + 1

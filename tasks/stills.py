@@ -13,6 +13,7 @@ from pipeline.errors import InputError
 from tasks import bodies
 from tasks.execution import Context
 from tasks.keys import FileDigests
+from tasks.leases import leased_device
 from tasks.parts import Part
 
 GROUP = "image_{:06d}"
@@ -63,8 +64,9 @@ def compute(context: Context) -> None:
 
     session, config = context.session, context.session.config.stills
     start, stop = context.part.chunk
-    files, names = files_of(session)[start:stop], names_of(files_of(session))[start:stop]
-    network = load_network(weights_path(session)).to(_device(config.device))
+    every = files_of(session)
+    files, names = every[start:stop], names_of(every)[start:stop]
+    network = load_network(weights_path(session))
     model = bodies.load_model(session)
     regressor = regressor_for(model)
     options = FindOptions(
@@ -73,24 +75,20 @@ def compute(context: Context) -> None:
         tiles=TileOptions(smallest_person=config.smallest_person_px),
     )
     reasons = []
-    for row, file in enumerate(files):
-        try:
-            image = read_still(file)
-            found = find_people(image, network, model, regressor, options, config.focal_px)
-            context.writer.put_all(found.to_arrays(), GROUP.format(row))
-            reasons.append("")
-            print(f"{names[row]}: {len(found)} people")
-        except BadImage as error:
-            reasons.append(str(error))
-            print(f"warning: {file.name} {error}")
-        context.progress((row + 1) / len(files))
+    with leased_device(config.device) as device:
+        network.to(device)
+        for row, file in enumerate(files):
+            try:
+                image = read_still(file)
+                found = find_people(image, network, model, regressor, options, config.focal_px)
+                context.writer.put_all(found.to_arrays(), GROUP.format(row))
+                reasons.append("")
+                print(f"{names[row]}: {len(found)} people")
+            except BadImage as error:
+                reasons.append(str(error))
+                print(f"warning: {file.name} {error}")
+            context.progress((row + 1) / len(files))
     words = sorted({"", *reasons})
     context.writer.put("names", np.array([n.encode() for n in names]))
     context.writer.put("reason", np.array([words.index(r) for r in reasons], np.uint8))
     context.writer.attribute("words", words)
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted

@@ -13,6 +13,7 @@ import numpy as np
 
 from data.synthetic.cutouts import Cutout
 from pipeline.cameras import Camera
+from pipeline.meshes.geometry import vertex_normals
 from pipeline.raster_open3d import Open3DRaster
 
 _UP = np.array([0.0, 0.0, 1.0])
@@ -173,7 +174,7 @@ def _drawn(meshes, camera: Camera, g: np.random.Generator, horizon: float) -> tu
     ambient = g.uniform(0.35, 0.7)
     colours = np.concatenate([c for _, _, c in meshes]).astype(np.float32)
     picture = cv2.resize(_background(g, (width, height), horizon), size, interpolation=cv2.INTER_LINEAR)
-    normals = _smooth_normals(vertices, faces)
+    normals = vertex_normals(vertices, faces)
     shade = ambient + (1 - ambient) * np.clip(seen.interpolate(faces, normals, 0.0) @ light, 0, 1)
     tint = g.uniform(0.85, 1.15, 3) * g.uniform(0.75, 1.2)
     painted = seen.interpolate(faces, colours, 0.0) * shade[..., None] * tint
@@ -183,16 +184,6 @@ def _drawn(meshes, camera: Camera, g: np.random.Generator, horizon: float) -> tu
     small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     small += g.normal(0, g.uniform(0, 3), small.shape)
     return np.clip(np.rint(small), 0, 255).astype(np.uint8), owner[::sharp, ::sharp]
-
-
-def _smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    of_faces = np.cross(b - a, c - a)
-    out = np.zeros_like(vertices, dtype=np.float32)
-    for k in range(3):
-        for axis in range(3):
-            out[:, axis] += np.bincount(faces[:, k], of_faces[:, axis], len(vertices))
-    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
 
 
 def _background(g: np.random.Generator, size: tuple[int, int], horizon: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 Y_UP = np.array([0.0, 1.0, 0.0])
 
@@ -39,6 +40,15 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     )
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return np.where(length > 1e-20, normals / np.maximum(length, 1e-20), (0.0, 0.0, 1.0)).astype(np.float32)
+
+
+def neighbours(faces: np.ndarray, count: int) -> sparse.csr_matrix:
+    """(count, count) sparse, 1 where two vertices share an edge of triangles (F, 3)."""
+    pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    links = sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count))
+    links.data[:] = 1.0
+    return links
 
 
 def y_up_from_world(up: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from pipeline.meshes.geometry import vertex_normals
+from pipeline.meshes.geometry import neighbours, vertex_normals
 from pipeline.texture.colours import filled
 
 
@@ -73,9 +73,6 @@ def offsets_of(per_frame: np.ndarray, faces: np.ndarray, still: np.ndarray, opti
 
 
 def _averaging(faces: np.ndarray, count: int) -> sparse.csr_matrix:
-    pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    pairs = np.concatenate([pairs, pairs[:, ::-1]])
-    links = sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count))
-    links.data[:] = 1.0
+    links = neighbours(faces, count)
     degree = np.maximum(np.asarray(links.sum(1)).ravel(), 1)
     return sparse.diags(1 / degree) @ links

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from pipeline.meshes.geometry import vertex_normals
+from pipeline.meshes.geometry import neighbours, vertex_normals
 from pipeline.texture.views import ColourView
 
 SHARPNESS = 2.0
@@ -47,12 +47,7 @@ def filled(colours: np.ndarray, known: np.ndarray, faces: np.ndarray) -> np.ndar
     missing = np.flatnonzero(~known)
     if not len(missing) or not known.any():
         return out
-    count = len(colours)
-    pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    pairs = np.concatenate([pairs, pairs[:, ::-1]])
-    links = sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count))
-    links.data[:] = 1.0
-    rows = links[missing]
+    rows = neighbours(faces, len(colours))[missing]
     degree = np.asarray(rows.sum(1)).ravel()
     # A faint pull to the mean keeps pieces without anything known from being undetermined.
     pull = 1e-4
