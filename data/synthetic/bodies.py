@@ -51,12 +51,20 @@ class Outfit:
 
 @dataclass(frozen=True)
 class Person:
-    """Everything that tells one person from another. ``seed`` draws what has no name (folds, noise)."""
+    """Everything that tells one person from another.
+
+    Attributes:
+        betas: (10,) of the open body model.
+        seed: draws what has no name (folds, noise).
+        gender, age: female or male, and years, of people who were asked for by them (``data.synthetic.adults``).
+    """
 
     betas: np.ndarray
     complexion: Complexion
     outfit: Outfit
     seed: int
+    gender: str | None = None
+    age: float | None = None
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from data.synthetic.light import LINEAR, Light, encode
 from data.synthetic.props import thing_mesh, thing_texture, thing_uv
 from data.synthetic.scene import FloorLight, Room, View
 from pipeline.cameras import Camera, Rig
-from pipeline.raster import blend
-from pipeline.raster_open3d import Open3DRaster, RayScene
+from pipeline.raster import RayScene, blend, raster_here
 
 SHARPNESS = 2  # rays a pixel and axis
 _TILE = 8  # pixels; and of every few vertices one is projected to find the tiles that show somebody
@@ -112,8 +111,8 @@ class Painter:
         threads: int = 1,
     ) -> None:
         """``threads``: of each ray cast. Pictures may be taken from several threads at once."""
-        self.rig, self.exposures, self.light, self.cast, self._threads = rig, exposures, light, cast, threads
-        self._raster = Open3DRaster(threads, remember=len(rig))
+        self.rig, self.exposures, self.light, self.cast = rig, exposures, light, cast
+        self._raster = raster_here(threads, remember=len(rig))
         self._points = np.unique(cast.weld, return_index=True)[1]
         self._spread = _point_faces(cast)
         self.views: list[View] = []
@@ -129,7 +128,7 @@ class Painter:
     def moment(self, posed: Sequence[Sequence[np.ndarray]], things: Sequence[np.ndarray] = ()) -> Moment:
         """The people with the vertices (V, 3) of each layer of each person, and of each of the cast's things."""
         vertices = np.concatenate([*(layer for person in posed for layer in person), *things])
-        scene = RayScene(vertices, self.cast.faces, self._threads)
+        scene = self._raster.scene(vertices, self.cast.faces)
         a, b, c = (vertices[self.cast.faces[:, k]] for k in range(3))
         normals = self._spread @ np.cross(b - a, c - a)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)

@@ -16,6 +16,7 @@ import numpy as np
 
 from data.synthetic import acts, wardrobe
 from data.synthetic.acts import Build
+from data.synthetic.adults import Adults
 from data.synthetic.bodies import Dressed, Person, dress
 from data.synthetic.makehuman_clothes import Piece
 from data.synthetic.solids import Solid
@@ -75,9 +76,10 @@ class People:
         fineness: int = 2,
         remember: int = 0,
         clothes: Sequence[Piece] = (),
+        adults: Adults | None = None,
     ) -> None:
         """``fineness``: 2 for wrinkles of a centimetre, 1 is twice as fast. The last ``remember`` wearers are kept.
-        ``clothes``: made elsewhere, which a part of the people wear."""
+        ``clothes``: made elsewhere, which a part of the people wear. ``adults``: see ``wardrobe.person``."""
         import torch
 
         from data.body_models import load_body_arrays, open_body_model
@@ -86,14 +88,16 @@ class People:
         self.arrays = dict(load_body_arrays(open_body_model()) if arrays is None else arrays)
         self.model = BodyModel(self.arrays, torch.float32)
         self.texture_size, self.fineness, self._remember = texture_size, fineness, remember
-        self._clothes = tuple(clothes)
+        self._clothes, self._adults = tuple(clothes), adults
         self._known: OrderedDict[tuple, Wearer] = OrderedDict()
 
     def person(self, split: str, number: int, kinds: tuple[str, ...] | None = None) -> Wearer:
         """Person ``number`` of a split ("train", "validation", "test"), dressed; see ``wardrobe.person``."""
         key = (split, number, kinds)
         wearer = self._known.get(key) or self.dressed(
-            wardrobe.with_made(wardrobe.person(split, number, kinds), split, number, self._clothes)
+            wardrobe.with_made(
+                wardrobe.person(split, number, kinds, self._adults), split, number, self._clothes
+            )
         )
         self._known[key] = wearer
         self._known.move_to_end(key)

@@ -10,7 +10,8 @@ A capture's folder holds ``videos/<camera>.mp4``, ``calibration.toml`` (Pose2Sim
   the person in the picture that others hide, ``people/<k>/<parameter>``, ``rig/<field>``, and a file a picture, frame
   after frame and camera after camera: ``labels`` (PNG, 0 nobody, else person + 1), ``depth`` (PNG, 16 bits, steps of
   ``DEPTH_M``; 0 where neither people nor things are) and ``normals`` (PNG, RGB, world normals,
-  128 + 127 n). Attributes: ``fps``, ``cameras``, ``category``, ``act``, ``identities``.
+  128 + 127 n). Attributes: ``fps``, ``cameras``, ``category``, ``act``, ``identities`` (of each person ``id``,
+  ``split`` and ``number`` in it, ``gender``, ``age`` in years, ``wears``).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 
 from data.calibration.pose2sim import write_pose2sim
 from data.synthetic.acts import CATEGORIES, Maker
+from data.synthetic.adults import Adults
 from data.synthetic.cameras import Exposure, LabCameras
 from data.synthetic.capture import CALIBRATION, body_parameters, body_track, film, png
 from data.synthetic.drawing import Cast, Moment, Painter
@@ -41,8 +43,7 @@ from pipeline.body.regressor import regress, regressor_for
 from pipeline.cameras import Rig
 from pipeline.files import write_atomic
 from pipeline.meshes.sequence import Mesh, MeshWriter
-from pipeline.raster import RasterResult
-from pipeline.raster_open3d import Open3DRaster, RayScene
+from pipeline.raster import RasterResult, raster_here
 from pipeline.skeletons import SKEL19
 
 DEPTH_M = 2e-4
@@ -79,6 +80,7 @@ class RecordingSpec:
     fineness: int = 2
     motions: tuple[str, ...] = ()
     clothes: tuple[str, ...] = ()
+    adults: Adults | None = None
     workers: int = 2
 
     @property
@@ -199,7 +201,7 @@ class _Observer:
 
     def __init__(self, painter: Painter, joints: np.ndarray, spec: RecordingSpec) -> None:
         self._painter, self._joints, self._spec = painter, joints, spec
-        self._raster = Open3DRaster(1, remember=len(painter.rig))
+        self._raster = raster_here(1, remember=len(painter.rig))
 
     def __call__(self, camera: int, moment: Moment, number: int, labels: np.ndarray) -> _Seen:
         lens = self._painter.rig.cameras[camera]
@@ -236,7 +238,7 @@ class _Observer:
         owner = np.where(shown >= 0, cast.face_person[shown], -2)
         out = np.full(cast.people, np.nan, np.float32)
         for k in range(cast.people):
-            alone = self._raster.view(RayScene(moment.vertices, cast.faces[cast.face_person == k], 1), small).hit
+            alone = self._raster.render(moment.vertices, cast.faces[cast.face_person == k], small).hit
             if alone.any():
                 out[k] = 1 - (alone & (owner == k)).sum() / alone.sum()
         return out
@@ -275,6 +277,8 @@ def _write(folder, spec: RecordingSpec, number: int, scene: Scene, rig: Rig, joi
                     "id": k,
                     "split": spec.split,
                     "number": 3 * number + k,
+                    "gender": p.person.gender,
+                    "age": p.person.age,
                     "wears": [w.kind for w in p.person.outfit.worn],
                 }
                 for k, p in enumerate(scene.people)

@@ -10,7 +10,7 @@ import numpy as np
 from data.synthetic.light import LINEAR, Light
 from data.synthetic.noise import Noise
 from pipeline.cameras import Camera
-from pipeline.raster_open3d import Open3DRaster, RayScene
+from pipeline.raster import Raster, RayScene
 
 FLOOR, WALL, THING = 0, 1, 2
 
@@ -58,7 +58,7 @@ class Room:
             int(g.integers(2**31)),
         )
 
-    def seen_by(self, camera: Camera, light: Light, raster: Open3DRaster, sharpness: int = 2) -> View:
+    def seen_by(self, camera: Camera, light: Light, raster: Raster, sharpness: int = 2) -> View:
         """What a camera sees of the empty room."""
         size = (camera.size[0] * sharpness, camera.size[1] * sharpness)
         result = raster.render(self.vertices, self.faces, camera, size)

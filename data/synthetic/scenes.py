@@ -17,7 +17,7 @@ from data.synthetic.people import People, Posed, Wearer
 from data.synthetic.props import thing_mesh
 from data.synthetic.surfaces import vertex_normals
 from pipeline.cameras import Rig
-from pipeline.raster_open3d import Open3DRaster, RayScene
+from pipeline.raster import raster_here
 
 DEEPEST = {"two_natural": 0.025, "two_close": 0.05, "three": 0.05}
 """Metres that bodies may sink into each other: flesh gives way, ours does not."""
@@ -145,8 +145,8 @@ def occlusion(rig: Rig, people: Sequence[Posed], things: tuple[np.ndarray, np.nd
     vertices = np.concatenate([v for v, _ in everything])
     faces = np.concatenate([f + s for (_, f), s in zip(everything, starts, strict=True)])
     owner = np.repeat(np.arange(len(everything)), [len(f) for _, f in everything])
-    raster, together = Open3DRaster(1, remember=len(rig)), RayScene(vertices, faces, 1)
-    scenes = [RayScene(*mesh, 1) for mesh in meshes]
+    raster = raster_here(1, remember=len(rig))
+    together, scenes = raster.scene(vertices, faces), [raster.scene(*mesh) for mesh in meshes]
     whole = seen = 0
     for camera in rig.cameras:
         size = (width, round(width * camera.size[1] / camera.size[0]))

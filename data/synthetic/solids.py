@@ -16,6 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from data.synthetic.scanlines import covering
+from pipeline.raster import RayScene, scene_here
 from pipeline.surface.triangles import CORNERS, EDGES, table
 
 _JITTER = np.array([0.3183098861837907, 0.5772156649015329, 0.4142135623730951])
@@ -40,10 +41,8 @@ class Solid:
         return self.scene.inside(points)
 
     @cached_property
-    def scene(self):
-        from pipeline.raster_open3d import RayScene
-
-        return RayScene(self.vertices, self.faces, threads=1)
+    def scene(self) -> RayScene:
+        return scene_here(self.vertices, self.faces)
 
 
 def union(vertices: np.ndarray, faces: np.ndarray, step: float, weight: np.ndarray | None = None) -> Solid:

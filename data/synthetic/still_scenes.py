@@ -14,7 +14,7 @@ import numpy as np
 from data.synthetic.cutouts import Cutout
 from pipeline.cameras import Camera
 from pipeline.meshes.geometry import vertex_normals
-from pipeline.raster_open3d import Open3DRaster
+from pipeline.raster import raster_here
 
 _UP = np.array([0.0, 0.0, 1.0])
 NEAREST_M, MARGIN = 2.0, 1.15
@@ -167,7 +167,7 @@ def _drawn(meshes, camera: Camera, g: np.random.Generator, horizon: float) -> tu
     width, height = camera.size
     sharp = 2  # rays a pixel and axis
     size = (width * sharp, height * sharp)
-    seen = Open3DRaster(threads=1).render(vertices, faces, camera, size)
+    seen = raster_here(threads=1).render(vertices, faces, camera, size)
     hit = seen.hit
     light = np.array([g.normal(), g.normal() - 0.6, g.uniform(0.4, 1.5)])
     light /= np.linalg.norm(light)

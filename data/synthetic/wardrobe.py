@@ -7,11 +7,12 @@ and one for tests.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from data.synthetic.adults import Adults
 from data.synthetic.bodies import HAIRS, IRISES, SKINS, Outfit, Person, Worn, jitter
 from data.synthetic.clothing import Cut, HairCut
 from data.synthetic.drape import HangingCut
@@ -33,22 +34,47 @@ _DULL = ((0.16, 0.19, 0.28), (0.20, 0.20, 0.21), (0.55, 0.48, 0.37), (0.36, 0.40
 _PATTERNS = ("plain", "plain", "stripes", "pinstripes", "checks", "dots", "print", "blocks", "camouflage", "knit")
 
 
-def person(split: str, number: int, kinds: tuple[str, ...] | None = None) -> Person:
+_GREY = (0.60, 0.60, 0.60)
+_TURNING_GREY = (38.0, 75.0)
+"""Years at which the first and the last are grey."""
+_NOT_MENS = ("skirt", "dress")
+
+
+def person(
+    split: str, number: int, kinds: tuple[str, ...] | None = None, adults: Adults | None = None
+) -> Person:
     """Person ``number`` (0, 1, ...) of a split: the same whenever asked for, nobody of another split.
 
     Args:
         split: a key of ``SPLITS``.
         kinds: one of ``outfits()`` to choose the outfit from; all if None.
+        adults: of which genders and ages; None: any figure of the neutral model, of no stated gender and age.
     """
     g = np.random.default_rng([zlib.crc32(f"people/{split}".encode()), number])
+    if adults is not None:
+        return _adult(g, split, number, kinds, adults)
     betas = np.clip(g.normal(0, 0.9, 10), -2.0, 2.0).astype(np.float32)
+    tones = _complexion(g)
+    return Person(betas, tones, outfit(g, split, kinds), int(g.integers(2**31)))
+
+
+def _adult(g: np.random.Generator, split: str, number: int, kinds: tuple[str, ...] | None, adults: Adults) -> Person:
+    """Of a known gender and age; nobody that ``person`` makes without."""
+    gender, age, betas = adults.draw(np.random.default_rng([zlib.crc32(f"adults/{split}".encode()), number]))
+    tones = _complexion(g)
+    if g.random() < np.interp(age, _TURNING_GREY, (0, 1)):
+        tones = replace(tones, hair=jitter(g, _GREY, 0.12))
+    clothes = outfit(g, split, kinds, _NOT_MENS if gender == "male" else ())
+    return Person(betas, tones, clothes, int(g.integers(2**31)), gender, age)
+
+
+def _complexion(g: np.random.Generator) -> Complexion:
     dark = g.integers(len(SKINS))
     skin = jitter(g, SKINS[dark], 0.03)
     lips = tuple(np.clip(np.array(skin) * [0.92, 0.62, 0.62], 0, 1))
     hair = HAIRS[g.integers(len(HAIRS) if dark < 2 else 2)]
     iris = IRISES[g.integers(len(IRISES) if dark < 2 else 1)]
-    tones = Complexion(skin, tuple(g.uniform(0.85, 1.15) * np.array(hair)), iris, lips)
-    return Person(betas, tones, outfit(g, split, kinds), int(g.integers(2**31)))
+    return Complexion(skin, tuple(g.uniform(0.85, 1.15) * np.array(hair)), iris, lips)
 
 
 def outfits() -> tuple[str, ...]:
@@ -56,11 +82,13 @@ def outfits() -> tuple[str, ...]:
     return tuple(_LOOSE) + tuple(_CLOSE)
 
 
-def outfit(g: np.random.Generator, split: str, kinds: tuple[str, ...] | None = None) -> Outfit:
-    """Clothes that go together, all of a split's own designs."""
+def outfit(
+    g: np.random.Generator, split: str, kinds: tuple[str, ...] | None = None, without: Collection[str] = ()
+) -> Outfit:
+    """Clothes that go together, all of a split's own designs. No ``kinds``: of all but those ``without``."""
     rack = _Rack(g, split)
     if kinds is None:
-        kinds = tuple(_LOOSE) if g.random() < LOOSE else tuple(_CLOSE)
+        kinds = tuple(k for k in (_LOOSE if g.random() < LOOSE else _CLOSE) if k not in without)
     kind = kinds[g.integers(len(kinds))]
     worn = (_LOOSE | _CLOSE)[kind](rack)
     hooded = any(w.kind == "hood" for w in worn)

@@ -14,7 +14,7 @@ from data.training.errors import perturbed
 from data.training.views import sample_cameras, take_pictures
 from nets.deepmulticap.inputs import canonical_frame, heading, vertex_normals
 from nets.deepmulticap.sampling import on_surface, seen_in_depth
-from pipeline.raster_open3d import Open3DRaster, RayScene
+from pipeline.raster import raster_here, scene_here
 from pipeline.skeletons import SMPLX55
 
 UP = np.array([0, 0, 1.0])
@@ -154,7 +154,8 @@ class Studio:
 
     def _body_maps(self, fitted, frame, cameras, true_depth) -> dict[str, np.ndarray]:
         normals = frame.directions(vertex_normals(fitted, self.faces))
-        scene, raster = RayScene(fitted, self.faces, threads=1), Open3DRaster(threads=1, remember=1)
+        raster = raster_here(threads=1, remember=1)
+        scene = raster.scene(fitted, self.faces)
         maps, depths, reliefs = [], [], []
         for camera, true in zip(cameras, true_depth, strict=True):
             seen = raster.view(scene, camera)
@@ -206,7 +207,7 @@ class Studio:
 
         from nets.deepmulticap.body_features import angle_weighted_normals, of_nearest
 
-        found = RayScene(fitted, self.faces, threads=1).nearest(points)
+        found = scene_here(fitted, self.faces).nearest(points)
         second = found["uv"]
         weights = np.concatenate([1 - second.sum(-1, keepdims=True), second], -1)
         normals = angle_weighted_normals(torch.from_numpy(fitted), torch.from_numpy(self.faces)).numpy()

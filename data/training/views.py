@@ -14,8 +14,7 @@ from data.synthetic.noise import Noise
 from data.synthetic.surfaces import vertex_normals
 from nets.deepmulticap.inputs import crop_around
 from pipeline.cameras import Camera
-from pipeline.raster import blend
-from pipeline.raster_open3d import Open3DRaster, RayScene
+from pipeline.raster import Raster, RayScene, blend, raster_here
 
 IMAGE = 1200  # pixels, side of the images that the crops are thought to be from
 
@@ -76,10 +75,11 @@ def take_pictures(
         sharpness: rays a pixel and axis.
     """
     light = Light.sample(generator, lamp_points=3, sky_points=14)
-    scene, arriving = _lit(cast, layers, light)
-    solid = RayScene(vertices, faces, threads=1)
+    raster = raster_here(threads=1, remember=1)
+    scene = raster.scene(layers, cast.faces)
+    arriving = _lit(scene, cast, layers, light)
+    solid = raster.scene(vertices, faces)
     smooth = vertex_normals(vertices, faces)
-    raster = Open3DRaster(threads=1, remember=1)
     rgb, mask, normals, depth = [], [], [], []
     for camera in cameras:
         size = camera.size[0] * sharpness
@@ -98,16 +98,15 @@ def take_pictures(
     return Pictures(*(np.stack(x) for x in (rgb, mask, normals, depth)))
 
 
-def _lit(cast: Cast, layers: np.ndarray, light: Light) -> tuple[RayScene, np.ndarray]:
-    """The coloured mesh and the light (L, 3) that arrives at its vertices."""
-    scene = RayScene(layers, cast.faces, threads=1)
+def _lit(scene: RayScene, cast: Cast, layers: np.ndarray, light: Light) -> np.ndarray:
+    """(L, 3) light that arrives at the vertices of the coloured mesh."""
     points = np.unique(cast.weld, return_index=True)[1]
     normals = vertex_normals(layers, cast.faces, cast.weld)[points]
-    return scene, light.at(scene, layers[points], normals)[cast.weld]
+    return light.at(scene, layers[points], normals)[cast.weld]
 
 
 def _colours(
-    raster: Open3DRaster, scene: RayScene, cast: Cast, arriving: np.ndarray, camera: Camera, light: Light,
+    raster: Raster, scene: RayScene, cast: Cast, arriving: np.ndarray, camera: Camera, light: Light,
     generator: np.random.Generator, sharpness: int, expected: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """(S, S, 3) uint8, exposed as some camera would."""

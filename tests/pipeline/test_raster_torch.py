@@ -60,6 +60,39 @@ def test_a_room_around_the_camera_is_seen_to_its_corners():
         np.testing.assert_allclose(ours.depth[ours.hit], theirs.depth[ours.hit], rtol=1e-4)
 
 
+def test_single_pixels_are_those_of_the_whole_picture(mesh):
+    raster = TorchRaster()
+    whole, some = raster.render(*mesh, camera()), (np.array([70, 31, 5]), np.array([80, 77, 4]))
+    few = raster.view(raster.scene(*mesh), camera(), pixels=some)
+    for name in ("depth", "triangle", "barycentric", "normal"):
+        np.testing.assert_array_equal(getattr(few, name), getattr(whole, name)[some])
+    nobody = raster.view(raster.scene(*mesh), camera(), pixels=(np.zeros(0, int), np.zeros(0, int)))
+    assert nobody.depth.shape == (0,) and nobody.normal.shape == (0, 3)
+
+
+def test_rays_and_nearest_points_are_open3d_s(mesh):
+    rng = np.random.default_rng(2)
+    ours, theirs = TorchRaster("cpu").scene(*mesh), Open3DRaster(1).scene(*mesh)
+    start = rng.uniform(mesh[0].min(0) - 0.1, mesh[0].max(0) + 0.1, (2000, 3)).astype(np.float32)
+    way = rng.normal(size=(2000, 3)).astype(np.float32)
+    met, expected = ours.cast(start, way), theirs.cast(start, way)
+    hit = expected["triangle"] >= 0
+    assert 200 < hit.sum() < 1900
+    assert ((met["triangle"] >= 0) == hit).mean() > 0.999
+    np.testing.assert_allclose(met["distance"][hit], expected["distance"][hit], atol=1e-5)
+    same = hit & (met["triangle"] == expected["triangle"])
+    assert same.sum() > 0.99 * hit.sum()
+    np.testing.assert_allclose(met["uv"][same], expected["uv"][same], atol=1e-3)
+    for near, far in ((1e-3, np.inf), (0.2, 0.6)):
+        assert (ours.blocked(start, way, near, far) == theirs.blocked(start, way, near, far)).mean() > 0.999
+    np.testing.assert_allclose(ours.signed_distance(start), theirs.signed_distance(start), atol=1e-5)
+    np.testing.assert_array_equal(ours.inside(start), theirs.inside(start))
+    found = ours.nearest(start)
+    corners = np.asarray(mesh[0])[np.asarray(mesh[1])[found["triangle"]]]
+    weights = np.concatenate([1 - found["uv"].sum(1, keepdims=True), found["uv"]], 1)
+    np.testing.assert_allclose((weights[..., None] * corners).sum(1), found["point"], atol=1e-5)
+
+
 def test_nothing_is_seen_of_what_is_behind(mesh):
     v = np.asarray(mesh[0]) + camera().centre - 4 * camera().R[2] - [0, 0.9, 0]
     assert not TorchRaster().render(v, mesh[1], camera()).hit.any()
