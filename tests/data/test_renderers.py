@@ -61,10 +61,11 @@ def photographed(people):
     """Somebody behind boxes in a room: pictures and labels of two cameras with bent lenses."""
     scene = stage(people, "occluded", 3, [people.person("train", 0)])
     g = np.random.default_rng(1)
-    rig = ring(2, g, size=(200, 150))
+    light = Light.sample(g, lamp_points=2, sky_points=7)
+    rig = ring(2, g, size=(160, 120))
     posed, things = scene.posed(people), scene.act.things
     cast = Cast.of([p.wearer.dressed for p in posed], things)
-    painter = Painter(rig, [Exposure.sample(g) for _ in rig.cameras], Light.sample(g), cast, g)
+    painter = Painter(rig, [Exposure.sample(g) for _ in rig.cameras], light, cast, g)
     with ThreadPoolExecutor(1) as pool:
         painter.enter(Room.sample(g), pool)
     moment = painter.moment([p.layers for p in posed], [thing_mesh(t)[0] for t in things])
@@ -86,7 +87,7 @@ def test_both_renderers_give_the_same_lit_pictures(people, monkeypatch):
         monkeypatch.setenv(RENDERER, name)
         views[name] = photographed(people)
     for (ours, our_labels), (theirs, their_labels) in zip(views["torch"], views["open3d"], strict=True):
-        assert (their_labels == 1).sum() > 500 and theirs.std() > 20  # somebody is seen, in a room with contrast
+        assert (their_labels == 1).sum() > 300 and theirs.std() > 20  # somebody is seen, in a room with contrast
         assert (our_labels == their_labels).mean() > 0.999
         away = np.abs(ours.astype(int) - theirs).max(-1)
         assert away.mean() < 0.05 and (away > 2).mean() < 0.002

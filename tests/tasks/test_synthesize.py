@@ -10,6 +10,8 @@ import pytest
 
 import run_pipeline
 from data.calibration.reader import read_calibration
+from data.synthetic import wardrobe
+from data.synthetic.adults import Adults
 from data.synthetic.recording import depth_of, normals_of
 from data.synthetic.truth import GroundTruth
 from pipeline.artifacts import Artifact
@@ -28,6 +30,7 @@ captures:
   count: 1
   categories: [two_natural]
   frames: 2
+  people: {genders: [female], ages: [30, 40]}
   cameras: {counts: [2], size: [200, 150]}
   truth: {mesh_detail_m: 0.012}
 """
@@ -106,6 +109,15 @@ def test_keypoints_are_the_joints_and_seen_where_they_are(capture):
         assert ((hidden >= 0) & (hidden <= 1)).all()
 
 
+def test_the_truth_tells_gender_and_age_and_the_body_is_theirs(capture):
+    with Artifact(capture / "ground_truth.h5", "capture_truth") as file:
+        told = file.attribute("identities")
+    for k, who in enumerate(told):
+        assert (who["split"], who["number"], who["gender"]) == ("train", k, "female") and 30 <= who["age"] <= 40
+        expected = wardrobe.person("train", k, adults=Adults(("female",), (30.0, 40.0)))
+        np.testing.assert_array_equal(GroundTruth.read(capture).people[k].betas, expected.betas)
+
+
 def test_a_whole_capture_is_not_made_again_and_a_broken_one_is(made, capture, capsys):
     stamp = (capture / "videos" / "cam1.mp4").stat().st_mtime_ns
     assert run_pipeline.main(["synthesize", str(made / "config.yaml")]) == 0
@@ -130,10 +142,12 @@ def test_a_whole_capture_is_not_made_again_and_a_broken_one_is(made, capture, ca
         (lambda t: t.replace("  frames: 2", "  frames: 0"), "frames"),
         (lambda t: t.replace("  frames: 2", "  frames: 2\n  motions: nowhere"), "no *.bvh"),
         (lambda t: t.replace("  frames: 2", "  frames: 2\n  clothes: nowhere"), "no *.mhclo"),
+        (lambda t: t.replace("[30, 40]", "[12, 40]"), "between 25 and 70"),
+        (lambda t: t.replace("[female]", "[robot]"), "genders"),
         (lambda t: t[: t.index("captures")], "neither captures nor stills"),
         (lambda t: t.replace("output: made", "output: config.yaml"), "no folder"),
     ],
-    ids=["unknown key", "odd size", "category", "no frames", "motions", "clothes", "nothing", "output"],
+    ids="key size category frames motions clothes age gender nothing output".split(),
 )
 def test_wrong_settings_are_named_before_anything_is_made(tmp_path, capsys, change, said):
     (tmp_path / "config.yaml").write_text(change(CONFIG))
