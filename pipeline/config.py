@@ -260,13 +260,29 @@ class ExportConfig(Section):
     """What is written under OUTPUT/export."""
 
     formats: list[Literal["ply", "obj", "glb"]] = Field(
-        ["ply", "glb"], description="Mesh formats a frame; the animated session.glb is always written."
+        ["glb"], description="Mesh files of each person and frame; the animated session.glb is always written."
+    )
+    scene_meshes: bool = Field(False, description="Beside them a file a frame with everybody in it.")
+    simplify_mm: Number = Field(
+        4.0, ge=0, description="Meshes a frame, and those of session_surface.glb, lose triangles as long as 99.9 % of "
+        "their surface stays this close to what it was; 0: they are left as they are."
+    )
+    quantise: bool = Field(
+        True, description="GLB meshes a frame with 16-bit positions (KHR_mesh_quantization): smaller, and read by "
+        "Blender, three.js, trimesh and others; false: 32-bit floats, for readers without that extension."
+    )
+    surface_glb_mb: Number = Field(
+        0.0, ge=0, description="session_surface.glb: the meshes of all frames as one animation, at most 15 a second "
+        "and at most this large, with fewer frames if need be; 0: not written."
     )
     motion: list[Literal["bvh", "trc", "c3d", "usdc", "usdz", "smplx"]] = Field(
         ["bvh", "trc", "c3d", "smplx"], description="Motion for other tools, +y up: bvh: skeletons of the bodies; trc, "
         "c3d: joints as markers; usdc, usdz: everybody skinned; smplx: parameters a person (world of the calibration)."
     )
-    texture: bool = Field(True, description="Colours from the views: a textured, registered body in session.glb.")
+    texture: bool = Field(
+        True, description="Colours from the views: a textured, registered body in session.glb, and colours on the "
+        "vertices of the meshes a frame."
+    )
     texture_size: int = Field(1024, ge=64, le=8192, description="Texels a side of the texture.")
     overlays: bool = Field(True, description="A video a camera with skeletons and bodies drawn over it.")
     overlay_height: int = Field(720, ge=90, le=4320, description="Height of the overlay videos, pixels.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.artifacts import Artifact
 from pipeline.association.export_text import association_text
 from pipeline.association.identities import describe
 from pipeline.export.meshes import former_meshes
@@ -19,9 +20,11 @@ from tasks.bodies import load_model
 from tasks.execution import Context
 from tasks.manifests import put_manifest
 from tasks.people import Source, bodies_of, names_of, tracks_of
+from tasks.texture import LightSequence
 
 MOTION = ("bvh", "trc", "c3d", "usdc", "usdz", "npz")
 """Suffixes of files in ``export/motion``."""
+OWN = ("bodies.npz", "session.glb", "session_surface.glb", "viewer.html")
 SOURCES_FILE = "sources.json"
 """Beside the meshes: which frames of whom are fused surfaces, surfaces or bodies."""
 
@@ -54,7 +57,7 @@ def _remove_former(folder: Path, files: set[Path], cameras: Sequence[str]) -> No
     """Of earlier exports what this one does not write: nobody shall take a dropped person's meshes for results."""
     overlays = [p for p in (folder / "overlays").glob("*.mp4") if p.stem not in cameras]
     motion = [p for kind in MOTION for p in (folder / "motion").glob(f"*.{kind}")]
-    own = {folder / name for name in ("bodies.npz", "session.glb", "viewer.html", f"meshes/{SOURCES_FILE}")}
+    own = {folder / name for name in (*OWN, f"meshes/{SOURCES_FILE}")}
     for path in {*own, *former_meshes(folder / "meshes"), *overlays, *motion} - files:
         path.unlink(missing_ok=True)
     for empty in (p for p in (folder / "meshes").glob("*") if p.is_dir() and not any(p.iterdir())):
@@ -63,9 +66,8 @@ def _remove_former(folder: Path, files: set[Path], cameras: Sequence[str]) -> No
 
 def _write_bodies(context: Context, folder: Path, bodies: dict, frames: np.ndarray, fps: float) -> list[Path]:
     from pipeline.export.bodies import body_arrays, session_glb
-    from pipeline.export.meshes import BestMeshes, body_meshes, write_frame_meshes
 
-    config, up = context.session.config.export, context.rig().up
+    up = context.rig().up
     model = load_model(context.session)
     name = context.session.config.body.model
     label = f"open {context.session.config.body.gender}" if name == "open" else Path(name).stem
@@ -74,14 +76,58 @@ def _write_bodies(context: Context, folder: Path, bodies: dict, frames: np.ndarr
     scene = session_glb(model, bodies, up, fps, span, dresses_of(context))
     files.append(_write(folder / "session.glb", scene))
     files.append(_write(folder / "viewer.html", _viewer(context, scene, bodies, frames, fps)))
-    best = BestMeshes({stage: _sequences(context, stage) for stage in ("fusion", "surface")})
-    for done, (frame, people) in enumerate(body_meshes(model, bodies, frames), 1):
-        files += write_frame_meshes(folder / "meshes", frame, best(frame, people), config.formats, up)
+    return files + _write_meshes(context, folder, model, bodies, frames, fps)
+
+
+def _write_meshes(context: Context, folder: Path, model, bodies: dict, frames: np.ndarray, fps: float) -> list[Path]:
+    """The meshes of every frame, and all of them as one animation."""
+    from pipeline.export.changing import ChangingScene
+    from pipeline.export.meshes import BestMeshes, body_meshes, write_frame_meshes
+
+    config, up, step = context.session.config.export, context.rig().up, context.session.config.capture.frames.step
+    best = BestMeshes(_surfaces(context), _stands(context, model, bodies))
+    scene = ChangingScene(config.surface_glb_mb * 1e6, fps, step, int(frames[0])) if config.surface_glb_mb else None
+    files = []
+    for done, (frame, posed) in enumerate(body_meshes(model, bodies, frames), 1):
+        people = best(frame, posed)
+        files += write_frame_meshes(
+            folder / "meshes", frame, people, config.formats, up, scene=config.scene_meshes, quantise=config.quantise
+        )
+        if scene is not None:
+            scene.add(frame, people)
         context.progress(done / len(frames))
-    told = json.dumps(best.told(context.session.config.capture.frames.step), indent=1) + "\n"
+    if scene is not None and (data := scene.glb(up, int(frames[-1]), config.quantise)):
+        files.append(_write(folder / "session_surface.glb", data))
+        print(scene.told(len(data)))
+        context.writer.attribute("session_surface", scene.told(len(data)))
+    told = json.dumps(best.told(step), indent=1) + "\n"
     files.append(_write(folder / "meshes" / SOURCES_FILE, told))
     context.writer.attribute("mesh_sources", {i: {s: len(f) for s, f in of.items()} for i, of in best.used.items()})
     return files
+
+
+POSES_CHECKED = 6
+"""Of a person's track: in so many of its poses the light body is held to the bound."""
+
+
+def _stands(context: Context, model, bodies: dict) -> dict:
+    """Person id -> what stands in for them where there is no surface."""
+    from pipeline.export.bodies import posable, posed_vertices
+    from pipeline.export.meshes import Stand
+
+    bound_m, faces, found = context.session.config.export.simplify_mm / 1000, model.faces.cpu().numpy(), {}
+    registered = {p.person: context.open(p) for p in context.parts("registration")}
+    for person, body in bodies.items():
+        stand = Stand(person, faces)
+        dress = registered.get(person)
+        if dress is not None and dress.attribute("valid"):
+            stand = Stand(person, faces, dress["offsets"].astype(np.float64), dress["vertex_colours"])
+        rows = np.flatnonzero(posable(body))
+        if bound_m and len(rows):
+            some = rows[np.unique(np.linspace(0, len(rows) - 1, POSES_CHECKED).astype(int))]
+            stand = stand.made_light(list(posed_vertices(model, body, some).astype(np.float64)), bound_m)
+        found[person] = stand
+    return found
 
 
 def _viewer(context: Context, scene: bytes, bodies: dict, frames: np.ndarray, fps: float) -> str:
@@ -167,11 +213,28 @@ def _body_motion(context: Context, bodies: dict, frames: np.ndarray, fps: float)
     return made
 
 
-def _sequences(context: Context, stage: str) -> dict[int, list[MeshSequence]]:
-    """Person id -> what there is of their surfaces, a chunk each."""
-    found: dict[int, list[MeshSequence]] = {}
-    for part in context.parts(stage):
-        found.setdefault(part.person, []).append(MeshSequence(context.open(part)))
+class _Plain(MeshSequence):
+    """Surfaces that nobody made light or coloured."""
+
+    def __init__(self, artifact: Artifact, stage: str) -> None:
+        super().__init__(artifact)
+        self._stage = stage
+
+    def colours(self, frame: int) -> None:
+        return None
+
+    def source(self, frame: int) -> str:
+        return self._stage
+
+
+def _surfaces(context: Context) -> dict[int, list]:
+    """Person id -> what there is of their surfaces, the better first."""
+    found: dict[int, list] = {}
+    for part in context.parts("texture"):
+        found.setdefault(part.person, []).append(LightSequence(context.open(part)))
+    for stage in ("fusion", "surface"):
+        for part in context.parts(stage):
+            found.setdefault(part.person, []).append(_Plain(context.open(part), stage))
     return found
 
 

@@ -73,6 +73,8 @@ class Graph:
             skipped.add("overlays")
         if not (config.export.texture and self.session.has_images):
             skipped.add("registration")
+        if not (config.export.texture or config.export.simplify_mm) or "surface" in skipped:
+            skipped.add("texture")
         if self.session.has_given_bodies:
             skipped |= {"draft", "refinement", "redetection", "association", "identities", "contact"}
         if not config.body.contact:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from pipeline.artifacts import Artifact
 from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
+from pipeline.cameras import Camera
 from pipeline.config import Session
 from pipeline.keypoints.detections import Detections, concatenate
 from pipeline.quality.drawing import Mesh
 from pipeline.segmentation.masks import Masks
 from tasks.graph import Graph
 from tasks.parts import Part
+
+if TYPE_CHECKING:
+    from pipeline.texture.views import Seen
 
 
 class Source(Protocol):
@@ -97,6 +101,25 @@ def masks_of_frame(source: Source, frame: int) -> Masks | None:
         if part.chunk[0] <= frame < part.chunk[1]:
             return Masks(source.open(part))
     return None
+
+
+def seen_of_frame(source: Source, frame: int, person: int, cameras: Sequence[Camera]) -> dict[str, Seen]:
+    """Camera name -> what it saw of a person in a frame; cameras without an image or a mask of them are left out."""
+    from pipeline.texture.views import Seen
+    from tasks.frames import read_image
+
+    masks = masks_of_frame(source, frame)
+    frames = source.open(Part("timeline"))["frames"]
+    row = int(np.searchsorted(frames, frame))
+    views = {}
+    for camera in cameras if masks is not None and person in masks.people else ():
+        mask = masks.mask(camera.name, frame, person)
+        if mask is None or not mask.any():
+            continue
+        image = read_image(source.open(Part("frames", camera=camera.name)), row)
+        if image is not None:
+            views[camera.name] = Seen(camera, image, mask)
+    return views
 
 
 def surfaces_of(source: Source) -> dict[int, tuple[np.ndarray, Callable[[int], Mesh]]]:

@@ -9,9 +9,7 @@ from pipeline.config import Session
 from pipeline.meshes.sequence import MeshSequence
 from tasks.bodies import load_model, model_path
 from tasks.execution import Context
-from tasks.frames import read_image
-from tasks.parts import Part
-from tasks.people import bodies_of
+from tasks.people import bodies_of, seen_of_frame
 
 FRAMES = 12
 """Instants that are looked at, spread over the track: more sharpen nothing."""
@@ -82,7 +80,6 @@ class _Source:
         self._context, self._model, self._body = context, model, body
         self._rig = context.rig()
         self.cameras = list(self._rig.names)
-        self._timeline = context.input("timeline")["frames"]
         sequences = {s: [MeshSequence(context.open(p)) for p in context.parts(s)] for s in ("fusion", "surface")}
         self._surfaces = [*sequences["fusion"], *sequences["surface"]]
 
@@ -99,7 +96,8 @@ class _Source:
 
         row = int(np.searchsorted(self._body.frames, frame))
         vertices = posed_vertices(self._model, self._body, np.array([row]))[0].astype(np.float64)
-        return Instant(vertices, self._surface(frame), self._views(frame))
+        views = seen_of_frame(self._context, frame, self._context.part.person, self._rig.cameras)
+        return Instant(vertices, self._surface(frame), views)
 
     def _surface(self, frame: int, peek: bool = False):
         for sequence in self._surfaces:
@@ -109,22 +107,6 @@ class _Source:
                 mesh = sequence.mesh(frame)
                 return mesh.vertices, mesh.faces
         return None
-
-    def _views(self, frame: int):
-        from pipeline.registration.dressed import Seen
-        from tasks.people import masks_of_frame
-
-        masks = masks_of_frame(self._context, frame)
-        row = int(np.searchsorted(self._timeline, frame))
-        views = {}
-        for camera in self._rig.cameras if masks is not None else ():
-            mask = masks.mask(camera.name, frame, self._context.part.person)
-            if mask is None or not mask.any():
-                continue
-            image = read_image(self._context.open(Part("frames", camera=camera.name)), row)
-            if image is not None:
-                views[camera.name] = Seen(camera, image, mask)
-        return views
 
 
 def _spread(frames: list[int], most: int) -> list[int]:

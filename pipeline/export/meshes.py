@@ -1,4 +1,5 @@
-"""A file a person and frame, and one of everybody: ``meshes/person_<id>/frame_<n>`` and ``meshes/scene/frame_<n>``.
+"""A file a person and frame, and one of everybody if asked for: ``meshes/person_<id>/frame_<n>`` and
+``meshes/scene/frame_<n>``.
 
 PLY and OBJ are in world metres with the axes of the calibration, GLB in metres with +y up, as that format demands.
 """
@@ -6,8 +7,9 @@ PLY and OBJ are in world metres with the axes of the calibration, GLB in metres 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,11 +18,11 @@ from pipeline.export.bodies import posed_vertices
 from pipeline.export.people import on_timeline, timeline
 from pipeline.files import write_atomic
 from pipeline.meshes.colours import person_colour
-from pipeline.meshes.geometry import vertex_normals
+from pipeline.meshes.geometry import moved_out, vertex_normals
 from pipeline.meshes.glb import StillMesh, glb_meshes
 from pipeline.meshes.obj import obj_text
 from pipeline.meshes.ply import ply_bytes
-from pipeline.meshes.sequence import MeshSequence
+from pipeline.meshes.simplify import Riding, riding_simplified
 
 if TYPE_CHECKING:
     from nets.body import BodyModel
@@ -30,22 +32,37 @@ Mesh = tuple[np.ndarray, np.ndarray]
 """vertices (V, 3) world metres and faces (F, 3)."""
 
 
+def person_mesh(person: int, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None = None) -> StillMesh:
+    """A person's mesh as files hold it: in the colours (V, 3) of the vertices, or in the person's own."""
+    return StillMesh(
+        f"person_{person}", vertices, faces, person_colour(person), vertex_normals(vertices, faces), colours
+    )
+
+
 def frame_name(frame: int) -> str:
     """``frame_000123``: the frame number in the source videos, six digits or more."""
     return f"frame_{frame:06d}"
 
 
 def write_frame_meshes(
-    folder: Path, frame: int, people: Mapping[int, Mesh], formats: Sequence[str], up: np.ndarray
+    folder: Path,
+    frame: int,
+    people: Mapping[int, StillMesh],
+    formats: Sequence[str],
+    up: np.ndarray,
+    *,
+    scene: bool = True,
+    quantise: bool = False,
 ) -> list[Path]:
     """Write each person of a frame and the scene of all of them; a frame without anybody writes nothing.
 
     Args:
         folder: ``export/meshes``.
         frame: number in the source videos.
-        people: meshes by person id.
+        people: meshes by person id (``person_mesh``).
         formats: of ``FORMATS``.
         up: (3,) of the rig.
+        scene: whether to write the file of everybody. quantise: see ``glb_meshes``.
 
     Returns:
         the files written.
@@ -56,15 +73,12 @@ def write_frame_meshes(
     """
     if unknown := set(formats) - set(FORMATS):
         raise ValueError(f"unknown mesh formats {sorted(unknown)}, known are {', '.join(FORMATS)}")
-    stills = [
-        StillMesh(f"person_{i}", vertices, faces, person_colour(i), vertex_normals(vertices, faces))
-        for i, (vertices, faces) in sorted(people.items())
-    ]
+    stills = [mesh for _, mesh in sorted(people.items())]
     written = []
-    for name, meshes in [*((s.name, [s]) for s in stills), *([("scene", stills)] if stills else [])]:
+    for name, meshes in [*((s.name, [s]) for s in stills), *([("scene", stills)] if stills and scene else [])]:
         for kind in formats:
             path = folder / name / f"{frame_name(frame)}.{kind}"
-            write_atomic(path, encode_meshes(kind, meshes, up, f"axes of the calibration; frame {frame}"))
+            write_atomic(path, encode_meshes(kind, meshes, up, f"axes of the calibration; frame {frame}", quantise))
             written.append(path)
     return written
 
@@ -92,7 +106,8 @@ def write_body_meshes(
     """``write_frame_meshes`` of the posed bodies in ``frames``; returns how many files were written."""
     count = 0
     for done, (frame, people) in enumerate(body_meshes(model, bodies, frames), 1):
-        count += len(write_frame_meshes(folder, frame, people, formats, up))
+        meshes = {i: person_mesh(i, *mesh) for i, mesh in people.items()}
+        count += len(write_frame_meshes(folder, frame, meshes, formats, up))
         if progress:
             progress(done / len(frames))
     return count
@@ -114,8 +129,22 @@ def body_meshes(
         yield from zip(part.tolist(), people, strict=True)
 
 
-SOURCES = ("fusion", "surface", "body")
-"""Where a person's mesh of a frame comes from, the best first."""
+SOURCES = ("fusion", "surface", "registered", "body")
+"""Where a person's mesh of a frame comes from, the best first: a fused surface, a surface, the body moved out to the
+surfaces and coloured, the body."""
+
+
+class Surfaces(Protocol):
+    """Surfaces of one person over some frames, as they are delivered."""
+
+    frames: np.ndarray
+    valid: np.ndarray
+
+    def mesh(self, frame: int): ...
+
+    def colours(self, frame: int) -> np.ndarray | None: ...
+
+    def source(self, frame: int) -> str: ...
 
 
 class BestMeshes:
@@ -125,28 +154,27 @@ class BestMeshes:
         used: person -> source (of ``SOURCES``) -> frames, of the meshes that were given out.
     """
 
-    def __init__(self, surfaces: Mapping[str, Mapping[int, Sequence[MeshSequence]]]) -> None:
-        """``surfaces``: source -> person id -> sequences, one a chunk; bodies come with each frame."""
-        self._at: dict[tuple[str, int, int], MeshSequence] = {
-            (source, person, int(frame)): sequence
-            for source, people in surfaces.items()
-            for person, sequences in people.items()
-            for sequence in sequences
-            for frame in sequence.frames[sequence.valid]
-        }
-        self._people = sorted({person for people in surfaces.values() for person in people})
+    def __init__(self, surfaces: Mapping[int, Sequence[Surfaces]], bodies: Mapping[int, Stand]) -> None:
+        """``surfaces``: person id -> sequences, the better first; ``bodies``: person id -> what stands in for them."""
+        self._at: dict[tuple[int, int], Surfaces] = {}
+        for person, sequences in surfaces.items():
+            for sequence in sequences:
+                for frame in sequence.frames[sequence.valid].tolist():
+                    self._at.setdefault((person, frame), sequence)
+        self._people, self._bodies = sorted({*surfaces, *bodies}), bodies
         self.used: dict[int, dict[str, list[int]]] = {}
 
-    def __call__(self, frame: int, bodies: Mapping[int, Mesh]) -> dict[int, Mesh]:
-        """Meshes by person id in a frame, given those of the bodies."""
+    def __call__(self, frame: int, posed: Mapping[int, Mesh]) -> dict[int, StillMesh]:
+        """Meshes by person id in a frame, given the posed bodies of the people in it."""
         found = {}
-        for person in sorted({*self._people, *bodies}):
-            source = next((s for s in SOURCES if (s, person, frame) in self._at), "body")
-            if source != "body":
-                mesh = self._at[source, person, frame].mesh(frame)
-                found[person] = (mesh.vertices, mesh.faces)
-            elif person in bodies:
-                found[person] = bodies[person]
+        for person in self._people:
+            sequence = self._at.get((person, frame))
+            if sequence is not None:
+                mesh, source = sequence.mesh(frame), sequence.source(frame)
+                found[person] = person_mesh(person, mesh.vertices, mesh.faces, sequence.colours(frame))
+            elif person in posed and person in self._bodies:
+                stand = self._bodies[person]
+                source, found[person] = stand.source, stand.mesh(posed[person][0])
             else:
                 continue
             self.used.setdefault(person, {}).setdefault(source, []).append(frame)
@@ -161,6 +189,45 @@ class BestMeshes:
             return [[int(part[0]), int(part[-1])] for part in parts]
 
         return {f"person_{i}": {s: stretches(f) for s, f in of.items()} for i, of in sorted(self.used.items())}
+
+
+@dataclass(frozen=True)
+class Stand:
+    """What stands in for a person in frames without a surface: their body, dressed and light as far as that is known.
+
+    Attributes:
+        person: id. faces: (F, 3) of the body.
+        offsets: (V,) metres by which its skin is moved out, or None. colours: (V, 3) uint8 of it, or None.
+        light: a topology that rides on the body, or None for its own.
+    """
+
+    person: int
+    faces: np.ndarray
+    offsets: np.ndarray | None = None
+    colours: np.ndarray | None = None
+    light: Riding | None = None
+
+    @property
+    def source(self) -> str:
+        return "body" if self.offsets is None else "registered"
+
+    def dressed(self, vertices: np.ndarray) -> np.ndarray:
+        """(V, 3) the posed body with its skin moved out."""
+        return vertices if self.offsets is None else moved_out(vertices, self.faces, self.offsets)
+
+    def mesh(self, vertices: np.ndarray) -> StillMesh:
+        """Of posed vertices (V, 3)."""
+        dressed, light, colours = self.dressed(vertices), self.light, self.colours
+        if light is None:
+            return person_mesh(self.person, dressed, self.faces, colours)
+        if colours is not None:
+            colours = np.clip(np.rint(light.values(colours)), 0, 255).astype(np.uint8)
+        return person_mesh(self.person, light.places(dressed, self.faces), light.faces, colours)
+
+    def made_light(self, poses: Sequence[np.ndarray], bound_m: float) -> Stand:
+        """Itself with fewer triangles, within ``bound_m`` in all the given poses (V, 3); itself if that cannot be."""
+        found = riding_simplified([self.dressed(p) for p in poses], self.faces, bound_m) if len(poses) else None
+        return self if found is None else replace(self, light=found[0])
 
 
 class PosedBodies:
@@ -182,10 +249,12 @@ class PosedBodies:
         return self._known.get(frame, {})
 
 
-def encode_meshes(kind: str, meshes: Sequence[StillMesh], up: np.ndarray, comment: str) -> bytes | str:
+def encode_meshes(
+    kind: str, meshes: Sequence[StillMesh], up: np.ndarray, comment: str, quantise: bool = False
+) -> bytes | str:
     """Meshes as one file of ``kind`` (of ``FORMATS``); ``comment`` says of text formats what the axes are."""
     if kind == "glb":
-        return glb_meshes(meshes, up)
+        return glb_meshes(meshes, up, quantise)
     counts = [len(m.vertices) for m in meshes]
     vertices, normals = (np.concatenate([getattr(m, k) for m in meshes]) for k in ("vertices", "normals"))
     faces = np.concatenate([m.faces + s for m, s in zip(meshes, np.cumsum([0, *counts[:-1]]), strict=True)])
@@ -193,8 +262,10 @@ def encode_meshes(kind: str, meshes: Sequence[StillMesh], up: np.ndarray, commen
         f"{comment}, up is {' '.join(f'{x:.4g}' for x in np.asarray(up) + 0.0)}",
         ", ".join(m.name for m in meshes),
     )
+    plain = (np.broadcast_to(np.array(m.colour, np.uint8), np.shape(m.vertices)) for m in meshes)
+    colours = np.concatenate([p if m.colours is None else m.colours for m, p in zip(meshes, plain, strict=True)])
     if kind == "obj":
+        painted = colours if any(m.colours is not None for m in meshes) else None
         return obj_text(vertices, faces, normals=normals, name="scene" if len(meshes) > 1 else meshes[0].name,
-                        comments=comments)
-    colours = np.repeat(np.array([m.colour for m in meshes], np.uint8), counts, axis=0)
+                        comments=comments, colours=painted)
     return ply_bytes(vertices, faces, normals=normals, colours=colours, comments=comments)

@@ -1,4 +1,4 @@
-"""glTF 2.0 binary files: still meshes, and people as skinned meshes that move.
+"""glTF 2.0 binary files: still meshes, meshes that change from frame to frame, and people as skinned ones that move.
 
 All are in metres with +y up, as the format demands; ``asset.extras.y_up_from_world`` (row-major) is the rotation from
 the world of the calibration. The container is written here directly, so that other libraries stay independent readers.
@@ -16,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ from pipeline.meshes.colours import linear
 from pipeline.meshes.geometry import check_mesh, vertex_normals, y_up_from_world
 
 INFLUENCES = 4
-_COMPONENTS = {"u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
+_COMPONENTS = {"i1": 5120, "u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
+_LEVELS = 65535  # of quantised positions along the longest side of a mesh
 _SHAPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
 _VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
 _SMOOTH = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}  # trilinear, clamped
@@ -94,12 +95,14 @@ class SkinnedPerson:
     skin: Skin | None = None
 
 
-def glb_meshes(meshes: Sequence[StillMesh], up: np.ndarray) -> bytes:
+def glb_meshes(meshes: Sequence[StillMesh], up: np.ndarray, quantise: bool = False) -> bytes:
     """A GLB of still meshes, one node each.
 
     Args:
         meshes: in world metres.
         up: (3,) of the rig; the meshes are turned so that it becomes +y.
+        quantise: positions in 65536 steps along the mesh's longest side, normals in 8 bits (KHR_mesh_quantization),
+            half the size of a vertex. The node's scale and translation are then what makes metres of them.
 
     Raises:
         ValueError: see ``check_mesh``.
@@ -107,13 +110,7 @@ def glb_meshes(meshes: Sequence[StillMesh], up: np.ndarray) -> bytes:
     turn = y_up_from_world(up)
     glb = _Glb({"y_up_from_world": turn.ravel().tolist()})
     for mesh in meshes:
-        vertices, faces = check_mesh(mesh.vertices, mesh.faces)
-        normals = vertex_normals(vertices, faces) if mesh.normals is None else mesh.normals
-        attributes = {"POSITION": glb.vertices(vertices @ turn.T), "NORMAL": glb.vertices(normals @ turn.T)}
-        if mesh.colours is not None:
-            attributes["COLOR_0"] = glb.colours(mesh.colours)
-        index = glb.mesh(mesh.name, attributes, faces, None if mesh.colours is not None else mesh.colour)
-        glb.roots.append(glb.add("nodes", {"name": mesh.name, "mesh": index}))
+        glb.roots.append(glb.add("nodes", {"name": mesh.name} | glb.still(mesh, turn, quantise)))
     return glb.to_bytes()
 
 
@@ -139,6 +136,48 @@ def glb_skinned(people: Sequence[SkinnedPerson], up: np.ndarray, fps: float, spa
     for person in people:
         if len(person.frames):
             _add_person(glb, animation, person, turn)
+    if animation.channels:
+        glb.add("animations", {"name": "session", "channels": animation.channels, "samplers": animation.samplers})
+    return glb.to_bytes()
+
+
+def glb_changing(
+    people: Mapping[str, Sequence[tuple[int, StillMesh]]],
+    up: np.ndarray,
+    fps: float,
+    span: tuple[int, int],
+    step: int,
+    quantise: bool = True,
+) -> bytes:
+    """One animated GLB of meshes whose topology changes: every mesh a node, shown by a stepped scale for its time.
+
+    A person is a node, for example person_0, that is never moved; below it stands a node a mesh, person_0_frame_12,
+    whose scale is 0 before and after. Second 0 is the first frame.
+
+    Args:
+        people: name -> frames, ascending, with their meshes.
+        up: (3,) of the rig. fps: frame numbers a second. span: first and last frame number of the session.
+        step: for how many frame numbers a mesh is shown, or until the next one comes.
+        quantise: as in ``glb_meshes``.
+
+    Raises:
+        ValueError: see ``check_mesh``; frames outside the span or not ascending.
+    """
+    turn = y_up_from_world(up)
+    extras = {"y_up_from_world": turn.ravel().tolist(), "fps": float(fps), "first_frame": int(span[0])}
+    glb = _Glb(extras)
+    animation = _Animation(glb, float(fps), span)
+    for name, meshes in people.items():
+        frames = [frame for frame, _ in meshes]
+        animation.check(np.array(frames, np.int64))
+        children = []
+        for place, (frame, mesh) in enumerate(meshes):
+            mesh = replace(mesh, name=f"{name}_frame_{frame}")
+            children.append(glb.add("nodes", {"name": mesh.name} | glb.still(mesh, turn, quantise)))
+            until = min([frame + step, *frames[place + 1 : place + 2]])
+            animation.shown(children[-1], frame, until)
+        if children:
+            glb.roots.append(glb.add("nodes", {"name": name, "children": children}))
     if animation.channels:
         glb.add("animations", {"name": "session", "channels": animation.channels, "samplers": animation.samplers})
     return glb.to_bytes()
@@ -252,8 +291,7 @@ class _Animation:
         self, root: int, nodes: list[int], frames: np.ndarray, turns: np.ndarray, positions: np.ndarray
     ) -> None:
         frames = np.asarray(frames, np.int64)
-        if (np.diff(frames) <= 0).any() or frames[0] < self.span[0] or frames[-1] > self.span[1]:
-            raise ValueError(f"frames {frames[0]} to {frames[-1]} are not ascending within {self.span}")
+        self.check(frames)
         keys = self._keys(frames)
         self._channel(nodes[0], "translation", keys, positions)
         for j, node in enumerate(nodes):
@@ -261,6 +299,22 @@ class _Animation:
         changes, visible = _visibility(frames, self.span)
         if not visible.all():
             self._channel(root, "scale", self._keys(changes), np.repeat(visible[:, None], 3, 1), "STEP")
+
+    def check(self, frames: np.ndarray) -> None:
+        """Raises ValueError for frames that are not ascending within the session."""
+        if len(frames) and ((np.diff(frames) <= 0).any() or frames[0] < self.span[0] or frames[-1] > self.span[1]):
+            raise ValueError(f"frames {frames[0]} to {frames[-1]} are not ascending within {self.span}")
+
+    def shown(self, node: int, first: int, until: int) -> None:
+        """A node is there from frame ``first`` to before ``until``, at the scale that it has; else it has no size."""
+        size = np.array(self.glb.json["nodes"][node].get("scale", [1.0, 1.0, 1.0]))
+        states = {self.span[0]: 0.0} | ({until: 0.0} if until <= self.span[1] else {}) | {first: 1.0}
+        changes = np.array(sorted(states))
+        values = np.array([states[f] for f in changes.tolist()])[:, None] * size
+        if not all(states.values()):
+            self._channel(node, "scale", self._keys(changes), values, "STEP")
+        if first > self.span[0]:  # before the animation plays, the first frame alone is seen
+            self.glb.json["nodes"][node]["scale"] = [0.0, 0.0, 0.0]
 
     def _keys(self, frames: np.ndarray) -> int:
         return self.glb.accessor(((frames - self.span[0]) / self.fps).astype(np.float32), bounds=True)
@@ -285,6 +339,13 @@ def _visibility(frames: np.ndarray, span: tuple[int, int]) -> tuple[np.ndarray, 
     return changes, np.array([states[f] for f in changes.tolist()])
 
 
+def _padded(array: np.ndarray, stride: int) -> bytes:
+    rows = np.zeros((len(array), stride), np.uint8)
+    own = array.view(np.uint8).reshape(len(array), -1)
+    rows[:, : own.shape[1]] = own
+    return rows.tobytes()
+
+
 class _Glb:
     """A file in the making: its JSON, its buffer, and accessors that are shared where their content is equal."""
 
@@ -305,13 +366,18 @@ class _Glb:
         """An accessor of float vertex attributes."""
         return self.accessor(np.asarray(values, np.float32), _VERTICES, bounds=True)
 
-    def accessor(self, array: np.ndarray, target: int | None = None, *, bounds: bool = False) -> int:
+    def accessor(
+        self, array: np.ndarray, target: int | None = None, *, bounds: bool = False, stride: int | None = None
+    ) -> int:
+        """``stride``: bytes from one row to the next, where rows have to be padded."""
         array = np.ascontiguousarray(array)
-        data = array.tobytes()
-        digest = hashlib.sha256(repr((array.shape, array.dtype.str, target, bounds)).encode() + data).digest()
+        data = array.tobytes() if stride is None else _padded(array, stride)
+        digest = hashlib.sha256(repr((array.shape, array.dtype.str, target, bounds, stride)).encode() + data).digest()
         if digest in self._known:
             return self._known[digest]
         view = {"buffer": 0, "byteOffset": self._length, "byteLength": len(data)}
+        if stride is not None:
+            view["byteStride"] = stride
         self._parts.append(data + b"\0" * (-len(data) % 4))
         self._length += len(self._parts[-1])
         accessor = {
@@ -324,6 +390,30 @@ class _Glb:
             accessor |= {"min": np.atleast_1d(array.min(0)).tolist(), "max": np.atleast_1d(array.max(0)).tolist()}
         self._known[digest] = self.add("accessors", accessor)
         return self._known[digest]
+
+    def still(self, mesh: StillMesh, turn: np.ndarray, quantise: bool) -> dict[str, Any]:
+        """A still mesh, turned; what a node that shows it holds."""
+        vertices, faces = check_mesh(mesh.vertices, mesh.faces)
+        normals = (vertex_normals(vertices, faces) if mesh.normals is None else mesh.normals) @ turn.T
+        turned, node = vertices.astype(np.float64) @ turn.T, {}
+        if quantise:
+            low = turned.min(0)
+            size = max(float((turned - low).max()), 1e-6)
+            steps = np.rint((turned - low) * (_LEVELS / size)).astype(np.uint16)
+            eighths = np.rint(normals * 127).astype(np.int8)
+            attributes = {
+                "POSITION": self.accessor(steps, _VERTICES, bounds=True, stride=8),
+                "NORMAL": self.accessor(eighths, _VERTICES, stride=4),
+            }
+            self.json["accessors"][attributes["NORMAL"]]["normalized"] = True
+            self.json["extensionsUsed"] = self.json["extensionsRequired"] = ["KHR_mesh_quantization"]
+            node = {"translation": low.tolist(), "scale": [size / _LEVELS] * 3}
+        else:
+            attributes = {"POSITION": self.vertices(turned), "NORMAL": self.vertices(normals)}
+        if mesh.colours is not None:
+            attributes["COLOR_0"] = self.colours(mesh.colours)
+        colour = None if mesh.colours is not None else mesh.colour
+        return {"mesh": self.mesh(mesh.name, attributes, faces, colour)} | node
 
     def colours(self, colours: np.ndarray) -> int:
         """An accessor of sRGB colours (V, 3) uint8, which the format wants linear; 16 bits keep the dark ones apart."""
@@ -361,9 +451,14 @@ class _Glb:
         primitive = {
             "attributes": attributes,
             "indices": self.accessor(faces.astype(kind).ravel(), _INDICES),
-            "material": self.add("materials", {"name": name, "pbrMetallicRoughness": surface}),
+            "material": self._material(name if colour is not None or texture is not None else "colours", surface),
         }
         return self.add("meshes", {"name": name, "primitives": [primitive]})
+
+    def _material(self, name: str, surface: dict[str, Any]) -> int:
+        material = {"name": name, "pbrMetallicRoughness": surface}
+        known = self.json.get("materials", [])
+        return known.index(material) if material in known else self.add("materials", material)
 
     def to_bytes(self) -> bytes:
         content = self.json | {"scene": 0, "scenes": [{"nodes": self.roots} if self.roots else {}]}

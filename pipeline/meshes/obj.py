@@ -14,6 +14,7 @@ def obj_text(
     faces: np.ndarray,
     *,
     normals: np.ndarray | None = None,
+    colours: np.ndarray | None = None,
     name: str = "mesh",
     comments: Sequence[str] = (),
 ) -> str:
@@ -23,6 +24,7 @@ def obj_text(
         vertices: (V, 3) metres.
         faces: (F, 3) counter-clockwise from outside, counted from 0 (the file counts from 1).
         normals: (V, 3) unit vectors; smooth ones are computed if None.
+        colours: (V, 3) uint8 sRGB, or None: three numbers 0..1 after each position, as most readers know them.
         name: of the object in the file; spaces become underscores, as the format has no quoting.
         comments: lines for the top of the file.
 
@@ -36,7 +38,9 @@ def obj_text(
         [
             *(f"# {line}\n" for line in lines),
             f"o {'_'.join(name.split()) or 'mesh'}\n",
-            _rows("v %.6f %.6f %.6f\n", vertices),
+            _rows("v %.6f %.6f %.6f\n", vertices)
+            if colours is None
+            else _rows("v %.6f %.6f %.6f %.4f %.4f %.4f\n", np.column_stack([vertices, np.asarray(colours) / 255])),
             _rows("vn %.4f %.4f %.4f\n", normals),
             _rows("f %d//%d %d//%d %d//%d\n", np.repeat(faces + 1, 2, axis=1)),
         ]

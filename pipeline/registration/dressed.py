@@ -7,26 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.cameras import Camera
-from pipeline.meshes.geometry import vertex_normals
+from pipeline.meshes.geometry import moved_out, vertex_normals
 from pipeline.raster import Raster
 from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
 from pipeline.texture.atlas import Atlas
-from pipeline.texture.colours import GREY, blended, filled
+from pipeline.texture.colours import GREY, blended, filled, trusted
 from pipeline.texture.exposure import camera_gains
-from pipeline.texture.views import ColourView
+from pipeline.texture.views import Seen, colour_views
 
 _MOST_FOR_GAINS = 60_000
 """Points a camera pair is compared by; more tell nothing new."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One camera's picture of the person at one instant: pinhole camera, image (H, W, 3) uint8, mask (H, W) bool."""
-
-    camera: Camera
-    image: np.ndarray
-    mask: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,7 @@ def register(
     texture = None
     if atlas is not None:
         # Where no texel was seen, the vertices' colours spread; they meet without a step where little was seen.
-        sure = _sure(at_texels.weight)
+        sure = trusted(at_texels.weight, 0.02)
         texture = atlas.image(sure[:, None] * at_texels.mean() + (1 - sure[:, None]) * atlas.points(colours))
     return Registered(
         offsets.astype(np.float32),
@@ -126,20 +116,10 @@ def register(
     )
 
 
-def moved_out(vertices: np.ndarray, faces: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """(V, 3) vertices of a body, posed or not, with its skin moved out by ``offsets`` (V,)."""
-    return vertices + vertex_normals(vertices, faces) * offsets[:, None]
-
-
 def _looks(instant: Instant, offsets: np.ndarray, faces: np.ndarray, raster: Raster):
     """Vertices and normals of the dressed body in one frame, and by name what the cameras say of it."""
     vertices = moved_out(instant.body, faces, offsets)
-    names = list(instant.views)
-    rendered = raster.render_views(vertices, faces, [instant.views[n].camera for n in names])
-    views = {
-        n: ColourView(instant.views[n].camera, instant.views[n].image, instant.views[n].mask, seen.depth)
-        for n, seen in zip(names, rendered, strict=True)
-    }
+    views = colour_views(vertices, faces, instant.views, raster)
     return vertices, vertex_normals(vertices, faces).astype(np.float64), views
 
 
@@ -159,9 +139,3 @@ def _gains(looks, cameras: Sequence[str]) -> np.ndarray:
         return np.ones((len(cameras), 3))
     some = slice(None, None, max(1, len(colours) // _MOST_FOR_GAINS))
     return camera_gains(colours[some], weights[some])
-
-
-def _sure(weight: np.ndarray) -> np.ndarray:
-    """(N,) 0..1, how far texels are believed beside the colours of the vertices about them."""
-    usual = np.median(weight[weight > 0]) if (weight > 0).any() else 1.0
-    return weight / (weight + 0.02 * usual)

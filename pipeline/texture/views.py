@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
 import numpy as np
 
 from pipeline.cameras import Camera
+from pipeline.raster import Raster, projected_window
 
 EDGE_PX = 5.0
 """Pixels from the mask's border over which trust rises: colours at the very border are the background's too."""
@@ -16,6 +18,26 @@ LEAST_COSINE = 0.15
 """Surface seen more aslant than this is not coloured."""
 DEPTH_M = 0.012
 """A point this far behind what the view shows of its own surface is hidden."""
+JUMP_M = 0.05
+"""Where the person's own depth jumps by more (an arm before the chest), trust falls as at the mask's border."""
+MARGIN_PX = 8
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One camera's picture of the person at one instant: pinhole camera, image (H, W, 3) uint8, mask (H, W) bool."""
+
+    camera: Camera
+    image: np.ndarray
+    mask: np.ndarray
+
+    def cropped(self, window: tuple[int, int, int, int]) -> Seen:
+        """The part x0 y0 x1 y1 of it."""
+        x0, y0, x1, y1 = window
+        K = self.camera.K.copy()
+        K[:2, 2] -= (x0, y0)
+        camera = replace(self.camera, K=K, size=(x1 - x0, y1 - y0))
+        return Seen(camera, self.image[y0:y1, x0:x1], self.mask[y0:y1, x0:x1])
 
 
 @dataclass(frozen=True)
@@ -34,8 +56,13 @@ class ColourView:
 
     @cached_property
     def _inside(self) -> np.ndarray:
-        """(H, W) float32, pixels to the mask's border."""
-        return cv2.distanceTransform(self.mask.astype(np.uint8), cv2.DIST_L2, 3)
+        """(H, W) float32, pixels to the mask's border, or to where the person hides something of themselves."""
+        hit = np.isfinite(self.depth)
+        square = np.ones((3, 3), np.uint8)
+        near = cv2.erode(np.where(hit, self.depth, np.float32(1e6)).astype(np.float32), square)
+        far = cv2.dilate(np.where(hit, self.depth, np.float32(0)).astype(np.float32), square)
+        steady = self.mask & ~(hit & (far - near > JUMP_M))
+        return cv2.distanceTransform(steady.astype(np.uint8), cv2.DIST_L2, 3)
 
     def sample(self, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Colours (N, 3) float32 0..255 and weights (N,) of points (N, 3) with unit normals (N, 3), world.
@@ -60,6 +87,20 @@ class ColourView:
         weights = np.where(shown, ramp * cosine * cosine * scale, 0)
         colours = _looked_up(self.image, x, y, cv2.INTER_LINEAR, 0).astype(np.float32)
         return colours, weights
+
+
+def colour_views(
+    vertices: np.ndarray, faces: np.ndarray, seen: Mapping[str, Seen], raster: Raster
+) -> dict[str, ColourView]:
+    """What cameras say of a person whose surface is (vertices, faces), by name; those that it is not before are left
+    out. Images are cut to the person."""
+    windows = {n: projected_window(s.camera, vertices, MARGIN_PX) for n, s in seen.items()}
+    cut = {n: seen[n].cropped(w) for n, w in windows.items() if w is not None}
+    rendered = raster.render_views(vertices, faces, [s.camera for s in cut.values()])
+    return {
+        name: ColourView(s.camera, np.ascontiguousarray(s.image), s.mask, r.depth)
+        for (name, s), r in zip(cut.items(), rendered, strict=True)
+    }
 
 
 def _looked_up(image: np.ndarray, x: np.ndarray, y: np.ndarray, how: int, beyond: float) -> np.ndarray:

@@ -12,6 +12,8 @@ from tasks.demo import SESSION, joint_errors
 from tests.tasks.walkers_session import command
 
 CAMERAS, FRAMES = 4, 16
+EXPORT = "export: {formats: [ply, glb], scene_meshes: true, simplify_mm: 0, texture: false}\n"
+"""Meshes as they are: what they are held against is exact."""
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     spec = CaptureSpec(cameras=CAMERAS, frames=FRAMES, fps=20, size=(640, 480), texture_size=256)
     make_demo_capture(folder / "capture", seed=0, spec=spec)
-    (folder / "session.yaml").write_text(SESSION)
+    (folder / "session.yaml").write_text(SESSION + EXPORT)
     done = command("run", folder / "session.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

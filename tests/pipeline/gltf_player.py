@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 
-_KINDS = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+_KINDS = {5120: np.int8, 5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
@@ -30,8 +30,18 @@ class GltfPlayer:
         a = self.json["accessors"][accessor]
         view = self.json["bufferViews"][a["bufferView"]]
         width = _WIDTHS[a["type"]]
-        values = np.frombuffer(self.buffer, _KINDS[a["componentType"]], a["count"] * width, view["byteOffset"])
-        return values.reshape(a["count"], width)
+        kind = np.dtype(_KINDS[a["componentType"]])
+        stride = view.get("byteStride", width * kind.itemsize)
+        data = np.frombuffer(self.buffer, np.uint8, stride * a["count"], view["byteOffset"]).reshape(-1, stride)
+        return np.ascontiguousarray(data[:, : width * kind.itemsize]).view(kind)
+
+    def still(self, name: str, time: float | None) -> np.ndarray:
+        """Vertices (V, 3) of the mesh of node ``name``, where it is at ``time``."""
+        index = self.node(name)
+        (primitive,) = self.json["meshes"][self.nodes[index]["mesh"]]["primitives"]
+        points = self.array(primitive["attributes"]["POSITION"]).astype(float)
+        matrix = self.pose(time)[index]
+        return points @ matrix[:3, :3].T + matrix[:3, 3]
 
     def pose(self, time: float | None) -> list[np.ndarray]:
         """Global matrices of all nodes at ``time``; None: before the animation."""

@@ -7,9 +7,10 @@ import pytest
 import trimesh
 
 from pipeline.meshes.geometry import check_mesh, vertex_normals, y_up_from_world
-from pipeline.meshes.glb import StillMesh, glb_meshes
+from pipeline.meshes.glb import StillMesh, glb_changing, glb_meshes
 from pipeline.meshes.obj import obj_text
 from pipeline.meshes.ply import ply_bytes
+from tests.pipeline.gltf_player import GltfPlayer
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +89,50 @@ def test_any_up_becomes_plus_y_by_a_proper_rotation(up):
 def test_a_broken_mesh_is_refused(vertices, faces, problem):
     with pytest.raises(ValueError, match=problem):
         check_mesh(vertices, faces)
+
+
+def test_quantised_meshes_are_where_they_were(ball):
+    """Read by trimesh, which applies the node's scale as the extension wants it."""
+    vertices, faces = ball
+    colours = np.random.default_rng(0).integers(0, 256, (len(vertices), 3), dtype=np.uint8)
+    meshes = [StillMesh("person_0", vertices, faces, (0, 0, 0), colours=colours)]
+    small, large = (glb_meshes(meshes, np.array([0, 0, 1.0]), q) for q in (True, False))
+    a, b = (read(data, "glb").to_mesh() for data in (small, large))
+    assert np.abs(a.vertices - b.vertices).max() < 1e-5  # 1 m in 65536 steps
+    np.testing.assert_array_equal(a.faces, b.faces)
+    player = GltfPlayer(small)
+    attributes = player.json["meshes"][0]["primitives"][0]["attributes"]
+    normals = player.array(attributes["NORMAL"]) / 127
+    assert np.abs(normals - vertex_normals(vertices, faces)[:, [0, 2, 1]] * (1, 1, -1)).max() < 0.006
+    assert player.json["extensionsRequired"] == ["KHR_mesh_quantization"]
+    for view in player.json["bufferViews"]:
+        assert view.get("byteStride", 4) % 4 == 0 and view["byteOffset"] % 4 == 0
+    assert len(small) < 0.8 * len(large)
+
+
+@pytest.mark.parametrize("quantise", [True, False])
+def test_changing_meshes_are_shown_one_at_a_time_and_none_in_a_gap(ball, quantise):
+    vertices, faces = ball
+    meshes = [(n, StillMesh("x", vertices + n, faces, (9, 9, 9))) for n in (10, 12, 18)]
+    other = [(12, StillMesh("y", vertices[:, ::-1] * 2, faces[:, ::-1], (90, 9, 9)))]
+    people = {"person_0": meshes, "Zoë Ångström": other}
+    player = GltfPlayer(glb_changing(people, np.array([0, 1.0, 0]), 20.0, (8, 20), 2, quantise))
+    names = ["person_0_frame_10", "person_0_frame_12", "person_0_frame_18", "Zoë Ångström_frame_12"]
+    for frame, shown in {8: [], 9: [], 10: [0], 11: [0], 12: [1, 3], 13: [1, 3], 14: [], 17: [], 18: [2], 19: [2],
+                         20: []}.items():  # fmt: skip
+        sizes = [np.ptp(player.still(name, (frame - 8) / 20), 0).max() for name in names]
+        np.testing.assert_allclose(sizes, [(1, 1, 1, 2)[k] if k in shown else 0 for k in range(4)], atol=1e-3)
+    np.testing.assert_allclose(player.still(names[1], 4 / 20), vertices + 12, atol=1e-5 if quantise else 1e-6)
+
+
+def test_frames_out_of_order_are_refused(ball):
+    meshes = [(n, StillMesh("x", *ball, (9, 9, 9))) for n in (3, 2)]
+    with pytest.raises(ValueError, match="not ascending"):
+        glb_changing({"person_0": meshes}, np.array([0, 1.0, 0]), 20.0, (0, 5), 1)
+
+
+def test_obj_with_colours_is_read_with_them(ball):
+    vertices, faces = ball
+    colours = np.random.default_rng(0).integers(0, 256, (len(vertices), 3), dtype=np.uint8)
+    mesh = read(obj_text(vertices, faces, colours=colours).encode(), "obj", maintain_order=True)
+    np.testing.assert_array_equal(mesh.visual.vertex_colors[:, :3], colours)

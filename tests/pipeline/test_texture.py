@@ -10,11 +10,12 @@ from PIL import Image
 from pipeline.cameras import Camera
 from pipeline.meshes.colours import linear
 from pipeline.meshes.glb import StillMesh, glb_meshes
+from pipeline.meshes.simplify import simplified
 from pipeline.raster_open3d import Open3DRaster
 from pipeline.registration.dressed import Instant, Seen, register
 from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
 from pipeline.texture.atlas import Atlas, encoded
-from pipeline.texture.colours import filled, vertex_colours
+from pipeline.texture.colours import carried_over, filled, nearby, vertex_colours
 from pipeline.texture.exposure import camera_gains
 from pipeline.texture.views import ColourView
 
@@ -112,6 +113,52 @@ def test_a_camera_that_shares_nothing_keeps_its_colours():
     weights[:, 2] = 0
     gains = camera_gains(colours, weights)
     assert gains[2] == pytest.approx(1.0) and (gains[0] / gains[1]) == pytest.approx(1.3, rel=1e-3)
+
+
+def test_what_no_view_sees_looks_as_it_usually_does(made):
+    """One camera alone; the usual colours are the true ones, 20 per cent too dark."""
+    vertices, faces, _ = made
+    (camera,) = ring(1)
+    usual = nearby(vertices, vertices[::3], 0.8 * painted(vertices[::3]))
+    colours, seen = vertex_colours(vertices, faces, [seen_by(camera, vertices, faces)], np.ones((1, 3)), usual)
+    far = vertices[:, 0] < -0.25
+    assert not seen[far].any() and np.abs(colours[far] - 0.8 * painted(vertices[far])).mean() < 8
+    sure = vertices[:, 0] > 0.2
+    assert np.abs(colours[sure] - painted(vertices[sure])).mean() < 4
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
+    steps = np.abs(np.diff(colours[edges].astype(int), axis=1)[:, 0] - np.diff(painted(vertices)[edges], axis=1)[:, 0])
+    assert np.quantile(steps, 0.999) < 12  # no seam: the step of 20 per cent is some 25
+
+
+def test_without_any_view_the_usual_colours_remain_and_without_those_grey(made):
+    vertices, faces, _ = made
+    none = np.ones((0, 3))
+    colours, seen = vertex_colours(vertices, faces, [], none, painted(vertices))
+    assert not seen.any() and np.abs(colours - painted(vertices)).max() <= 0.5
+    assert (vertex_colours(vertices, faces, [], none)[0] == 128).all()
+
+
+def test_a_light_mesh_shows_the_colours_of_the_one_it_stands_for(made):
+    vertices, faces, _ = made
+    light = simplified(vertices, faces, 0.004)
+    colours = carried_over(light.vertices, light.faces, vertices, painted(vertices))
+    error = np.abs(colours - painted(light.vertices))
+    assert len(light.faces) < 0.3 * len(faces) and error.mean() < 3
+
+
+def test_an_arm_does_not_colour_the_chest_behind_it():
+    """A small ball before a wall: where the camera's own person hides something, the rim is not believed."""
+    near, faces, _, _ = ball(12, 0.1)
+    wall = np.array([[-0.5, y, z] for y in (-0.6, 0.6) for z in (-0.6, 0.6)])
+    vertices = np.concatenate([near, wall])
+    (camera,) = ring(1)
+    view = seen_by(camera, vertices, np.concatenate([faces, np.array([[0, 1, 2], [1, 3, 2]]) + len(near)]))
+    spots = np.column_stack([np.full(80, -0.5), np.linspace(-0.4, 0.4, 80), np.full(80, -0.125)])  # behind
+    _, weights = view.sample(spots, np.tile([1.0, 0, 0], (80, 1)))
+    hidden = np.abs(spots[:, 1]) < 0.1
+    assert weights[hidden].max() == 0 and weights[np.abs(spots[:, 1]) > 0.25].min() > 0
+    rim = (np.abs(spots[:, 1]) > 0.126) & (np.abs(spots[:, 1]) < 0.14)
+    assert weights[rim].mean() < 0.6 * weights[np.abs(spots[:, 1]) > 0.25].max()
 
 
 def test_what_nobody_saw_lies_between_its_neighbours(made):

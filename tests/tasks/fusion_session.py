@@ -46,7 +46,7 @@ class FusionSession:
             "session: fused\noutput: out\n"
             "capture: {calibration: calibration.toml, images: 'i/{camera}/{frame:06d}.png', fps: 30}\n"
             "surface: {network: net.safetensors, resolution: 128, device: cpu}\n"
-            f"fusion: {{{fusion}}}\nexport: {{formats: [ply], overlays: false, texture: false}}\n"
+            f"fusion: {{{fusion}}}\nexport: {{formats: [ply], simplify_mm: 0, overlays: false, texture: false}}\n"
             f"compute: {{workers: 1, chunk_frames: {chunk}}}\n"
         )
         self.graph = Graph(load_session(folder / "session.yaml"))

@@ -1,0 +1,182 @@
+"""Stage: one person's surfaces as they are delivered: light, within a stated distance, and coloured from the views.
+
+Beside the meshes (``MeshSequence``) an artifact holds ``colours`` (V, 3) uint8 of all vertices, none without
+``export.texture``; and a frame ``source`` (which stage the surface is of, a row of the attribute ``sources``),
+``triangles`` it had before, ``error_m`` and ``farthest_m`` (``pipeline.meshes.simplify``) and the share of it that a
+camera ``covered``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.artifacts import Artifact
+from pipeline.config import Session
+from pipeline.meshes.sequence import Mesh, MeshSequence, MeshWriter
+from tasks.bodies import load_model
+from tasks.execution import Context
+from tasks.people import bodies_of, seen_of_frame
+from tasks.surfaces import wants as wants
+
+SOURCES = ("fusion", "surface")
+"""The better first."""
+
+
+def inputs(session: Session) -> tuple[str, ...]:
+    surfaces = ("calibration", "refinement", "timeline", "surface", "fusion")
+    coloured = ("frames", "bodies", "segmentation", "registration")
+    return (*surfaces, *coloured) if session.config.export.texture else surfaces
+
+
+def compute(context: Context) -> None:
+    source, painter = _Surfaces(context), None
+    if context.session.config.export.texture:
+        painter = _Painter(context)
+    bound_m, guess, writer = context.session.config.export.simplify_mm / 1000, None, context.writer
+    colours = writer.rows("colours", np.uint8, (3,))
+    rows = []
+    with MeshWriter(writer, source.cameras) as out:
+        for done, frame in enumerate(source.frames, 1):
+            which = source.which(frame)
+            if which is None:
+                out.mark(frame, source.reason(frame))
+                rows.append((0, 0, np.nan, np.nan, 0.0))
+                continue
+            mesh = source.mesh(frame, which)
+            made = light(mesh, bound_m, guess)
+            guess = len(made.mesh.faces)
+            covered = 0.0
+            if painter is not None:
+                painted, covered = painter(frame, mesh, made)
+                colours.append(painted)
+            out.add(frame, made.mesh)
+            rows.append((which, len(mesh.faces), made.error_m, made.farthest_m, covered))
+            context.progress(done / len(source.frames))
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    for name, column, kind in zip(FIGURES, table.T, (np.uint8, np.int64, *[np.float32] * 3), strict=True):
+        writer.put(name, column.astype(kind))
+    writer.attribute("sources", list(SOURCES))
+    writer.attribute("coloured", painter is not None)
+    _tell(table, len(source.frames))
+
+
+FIGURES = ("source", "triangles", "error_m", "farthest_m", "covered")
+
+
+def _tell(table: np.ndarray, frames: int) -> None:
+    good = np.isfinite(table[:, 2])
+    if good.any():
+        print(f"{good.sum()} of {frames} frames; within {1000 * table[good, 2].max():.1f} mm of what they were, "
+              f"{1000 * table[good, 3].max():.1f} mm at the farthest; {table[good, 4].mean():.0%} seen by a camera")
+    else:
+        print(f"none of {frames} frames has a surface")
+
+
+@dataclass(frozen=True)
+class Light:
+    """A mesh made light, and how far it is from what it was (``Simplified``)."""
+
+    mesh: Mesh
+    error_m: float
+    farthest_m: float
+
+
+def light(mesh: Mesh, bound_m: float, guess: int | None = None) -> Light:
+    """A mesh within ``bound_m`` (0: as it is); confidence and cameras are those of the nearest vertices."""
+    from scipy.spatial import cKDTree
+
+    from pipeline.meshes.simplify import simplified
+
+    if not bound_m:
+        return Light(mesh, 0.0, 0.0)
+    few = simplified(mesh.vertices, mesh.faces, bound_m, guess)
+    near = cKDTree(mesh.vertices).query(few.vertices)[1]
+    return Light(Mesh(few.vertices, few.faces, mesh.confidence[near], mesh.seen[near]), few.error_m, few.farthest_m)
+
+
+class LightSequence(MeshSequence):
+    """What an artifact of this stage holds: a ``MeshSequence`` with ``colours``."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__(artifact)
+        self._coloured = artifact.attribute("coloured")
+        self._offsets = artifact["vertices/offsets"]
+        self._sources = [artifact.attribute("sources")[k] for k in artifact["source"]]
+
+    def colours(self, frame: int) -> np.ndarray | None:
+        """(V, 3) uint8 of ``mesh(frame)``, None without ``export.texture``."""
+        row = self.row(frame)
+        return self._artifact.read("colours", slice(*self._offsets[row : row + 2])) if self._coloured else None
+
+    def source(self, frame: int) -> str:
+        """The stage whose surface it is, of ``SOURCES``."""
+        return self._sources[self.row(frame)]
+
+
+class _Surfaces:
+    """The surfaces of a person and chunk, the best of every frame."""
+
+    def __init__(self, context: Context) -> None:
+        self._of = {s: MeshSequence(context.open(p)) for s in SOURCES for p in context.parts(s)}
+        self.cameras = next((s.cameras for s in self._of.values()), context.rig().names)
+        self.frames = sorted({int(n) for s in self._of.values() for n in s.frames})
+
+    def which(self, frame: int) -> int | None:
+        return next((k for k, s in enumerate(SOURCES) if s in self._of and self._of[s].has(frame)), None)
+
+    def reason(self, frame: int) -> str:
+        return next(s.reason(frame) for name in reversed(SOURCES) if (s := self._of.get(name)) and frame in s.frames)
+
+    def mesh(self, frame: int, which: int) -> Mesh:
+        return self._of[SOURCES[which]].mesh(frame)
+
+
+class _Painter:
+    """Colours of a person's surfaces: what the cameras show, and what the registered body looks like elsewhere."""
+
+    def __init__(self, context: Context) -> None:
+        from pipeline.raster_open3d import Open3DRaster
+
+        self._context, self._cameras = context, context.rig().cameras
+        self._raster = Open3DRaster(threads=1)
+        self._track = next(iter(bodies_of(context).values()), None)
+        self._registered, self._model = None, None
+        gains: dict[str, np.ndarray] = {}
+        for part in context.parts("registration"):
+            artifact = context.open(part)
+            if artifact.attribute("valid") and self._track is not None:
+                self._registered, self._model = artifact, load_model(context.session)
+                gains = dict(zip(artifact.attribute("cameras"), artifact["gains"], strict=True))
+        self._gains = {c.name: np.asarray(gains.get(c.name, np.ones(3)), np.float64) for c in self._cameras}
+
+    def __call__(self, frame: int, mesh: Mesh, made: Light) -> tuple[np.ndarray, float]:
+        """Colours (K, 3) of the light mesh, and the share of the whole one that some camera saw."""
+        from pipeline.texture.colours import carried_over, vertex_colours
+        from pipeline.texture.views import colour_views
+
+        seen = seen_of_frame(self._context, frame, self._context.part.person, self._cameras)
+        views = colour_views(mesh.vertices, mesh.faces, seen, self._raster)
+        gains = np.array([self._gains[name] for name in views]).reshape(-1, 3)
+        usual = self._usual(frame, mesh.vertices)
+        colours, covered = vertex_colours(mesh.vertices, mesh.faces, list(views.values()), gains, usual)
+        if made.mesh is not mesh:
+            colours = carried_over(made.mesh.vertices, made.mesh.faces, mesh.vertices, colours)
+        return colours, float(covered.mean())
+
+    def _usual(self, frame: int, vertices: np.ndarray) -> np.ndarray | None:
+        from pipeline.export.bodies import posed_vertices
+        from pipeline.meshes.geometry import moved_out
+        from pipeline.texture.colours import nearby
+
+        if self._registered is None:
+            return None
+        row = int(np.searchsorted(self._track.frames, frame))
+        if row == len(self._track.frames) or self._track.frames[row] != frame:
+            return None
+        (body,) = posed_vertices(self._model, self._track, np.array([row]))
+        if not np.isfinite(body).all():
+            return None
+        dressed = moved_out(body.astype(np.float64), self._model.faces.numpy(), self._registered["offsets"])
+        return nearby(vertices, dressed, self._registered["vertex_colours"])
