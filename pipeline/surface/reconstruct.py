@@ -18,7 +18,7 @@ from pipeline.raster_open3d import RayScene
 from pipeline.surface.band import Band, lattice_around
 from pipeline.surface.extract import Surface, extract_surface
 from pipeline.surface.level import LevelFunction, closed_by_body
-from pipeline.surface.network_level import encode, network_level, sixteen_bits
+from pipeline.surface.network_level import encode, network_level, sixteen_bits, sixteen_bits_pay
 from pipeline.surface.networks import Networks
 from pipeline.surface.options import SurfaceOptions
 from pipeline.surface.prepare import Body, Prepared
@@ -84,8 +84,8 @@ def reconstruct(
 def level_of(networks: Networks, prepared: Prepared, body: Body, device: torch.device | str) -> LevelFunction:
     """The level function of a prepared person. Where no view sees, networks that do not build on the body are closed by
     it."""
-    of, half = networks.preset, sixteen_bits(device)
-    features = encode(networks.surface, prepared.to_inputs(of).to(device), half)
+    of = networks.preset
+    features = encode(networks.surface, prepared.to_inputs(of).to(device), sixteen_bits(device))
     blocked = prepared.blocked_pixels().to(device)
     projection = features.inputs.projection
 
@@ -96,6 +96,7 @@ def level_of(networks: Networks, prepared: Prepared, body: Body, device: torch.d
     extra = nearest if of.point_channels == POINT_CHANNELS else None
     # A released coarse head costs what the whole fine level does.
     coarse_head = networks.coarse_head and not networks.released
+    half = sixteen_bits_pay(device, of)
     level = network_level(networks.surface, features, seen, extra, coarse_head=coarse_head, half=half)
     if of.residual is not None:
         return level
