@@ -256,7 +256,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "surface",
-            2,
+            3,
             PERSON_CHUNK,
             ("calibration", "refinement", "bodies", "surface_inputs"),
             ("surface.resolution",),
