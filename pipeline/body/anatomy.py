@@ -44,6 +44,10 @@ class JointRanges(NamedTuple):
     mean: np.ndarray
     deviation: np.ndarray
 
+    def beyond(self, vectors: np.ndarray) -> np.ndarray:
+        """How far components of rotation vectors (F, 21, 3) lie outside the ranges, radians, with their sign."""
+        return np.maximum(vectors - self.high, 0) + np.minimum(vectors - self.low, 0)
+
 
 def joint_ranges() -> JointRanges:
     rows = []

@@ -86,6 +86,12 @@ class _Setup:
             return self.options.floor
         return find_floor(sole_heights(self.soles, state, obs.up), self.resting[obs.rows])
 
+    def depth(self, fitted: _Fitted) -> np.ndarray | None:
+        """(F,) metres of the deeper foot below the floor; None without a floor."""
+        if fitted.floor is None:
+            return None
+        return fitted.floor - sole_heights(self.soles, fitted.state, fitted.obs.up, lowest=False).min(1)
+
     def terms(self, state: State, obs: Observations, floor: float | None) -> list[Term]:
         return [] if floor is None else [floor_term(self.soles, state, obs, floor)]
 
@@ -131,7 +137,7 @@ def fit_track(
     fit = _fit_whole if len(obs.rows) <= options.window_frames else _fit_windows
     fitted = fit(setup, obs, report)
     report(1.0)
-    return mark_frames(model, track, fitted.state, fitted.obs, options)
+    return mark_frames(model, track, fitted.state, fitted.obs, options, setup.depth(fitted))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ LEAST_RESTING = 5
 """Resting feet (times frames) that a floor is found from."""
 AGREEMENT_M = 0.03
 """Heights of resting feet that differ more (median absolute deviation) are no floor."""
+LOWER_M = 0.10
+"""Feet that rest so far below what would be the floor stand on another one."""
 
 
 def sole_vertices(model: BodyModel) -> np.ndarray:
@@ -71,7 +73,8 @@ def _slope(t: np.ndarray, places: np.ndarray) -> float:
 def find_floor(heights: np.ndarray, resting: np.ndarray) -> float | None:
     """Height of the floor from the heights (F, 2) of the soles and which feet rest (F, 2); None if there is none.
 
-    People also rest a foot on a step: the lowest level that many feet agree on counts.
+    People also rest a foot on a step: the lowest level that many feet agree on counts. Where some feet rest well below
+    it, as of people who come down from a stage, the room has no one floor.
     """
     values = heights[resting & np.isfinite(heights)]
     if len(values) < LEAST_RESTING:
@@ -80,12 +83,14 @@ def find_floor(heights: np.ndarray, resting: np.ndarray) -> float | None:
     near = values[np.abs(values - low) < 2 * AGREEMENT_M]
     middle = float(np.median(near))
     agree = np.median(np.abs(near - middle)) < AGREEMENT_M and len(near) >= LEAST_RESTING
-    return middle if agree else None
+    lower = (values < middle - LOWER_M).sum()
+    return middle if agree and lower < max(LEAST_RESTING, 0.03 * len(values)) else None
 
 
-def sole_heights(skin: Skin, state: State, up: np.ndarray) -> np.ndarray:
-    """(F, 2) height of the lowest point of each foot."""
-    return (skin.points(state) @ up).reshape(len(state.transl), 2, 4).min(-1)
+def sole_heights(skin: Skin, state: State, up: np.ndarray, lowest: bool = True) -> np.ndarray:
+    """(F, 2) height of the lowest point of each foot's sole, or of the highest."""
+    heights = (skin.points(state) @ up).reshape(len(state.transl), 2, 4)
+    return heights.min(-1) if lowest else heights.max(-1)
 
 
 def floor_term(skin: Skin, state: State, obs: Observations, height: float) -> Floor:

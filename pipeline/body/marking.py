@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.association.tracks import Tracks
+from pipeline.body.anatomy import joint_ranges
 from pipeline.body.kinematics import State
 from pipeline.body.landmarks import landmark_offsets
 from pipeline.body.observations import Observations
@@ -19,7 +20,7 @@ from pipeline.cameras import project
 if TYPE_CHECKING:
     from nets.body import BodyModel
 
-ABSENT, TOO_FEW, RESIDUAL, SHAPE, SPEED = range(1, 6)
+ABSENT, TOO_FEW, RESIDUAL, SHAPE, SPEED, RANGE, FLOOR = range(1, 8)
 """Indices into ``BodyTrack.REASONS``."""
 _WIDTHS = {
     "global_orient": 3,
@@ -33,9 +34,17 @@ _WIDTHS = {
 
 
 def mark_frames(
-    model: BodyModel, track: Tracks, state: State | None, obs: Observations | None, options: FitOptions
+    model: BodyModel,
+    track: Tracks,
+    state: State | None,
+    obs: Observations | None,
+    options: FitOptions,
+    depth: np.ndarray | None = None,
 ) -> BodyTrack:
-    """The fitted state over the observed frames as parameters over the track's, with every frame judged."""
+    """The fitted state over the observed frames as parameters over the track's, with every frame judged.
+
+    ``depth``: (F,) metres, how far below the floor the deeper foot is in each observed frame, where there is a floor.
+    """
     frames = len(track.frames)
     reason = np.full(frames, ABSENT, np.int8)
     values = {k: np.full((frames, n), np.nan, np.float32) for k, n in _WIDTHS.items()}
@@ -56,7 +65,12 @@ def mark_frames(
         landmarks = regressor_for(model).with_offsets(landmark_offsets(options.landmarks))
         points = regress(model, landmarks, body).astype(np.float64)
         error[rows] = joint_error(points, obs)
-        reason[rows] = _judge(model, points, obs, error[rows], betas, options)
+        doubt = _doubtful_pose(state, points, obs.times, depth, options)
+        useless = _useless(points, obs, error[rows], options)
+        reason[rows] = np.where(useless > 0, useless, doubt)
+        low, high = options.stature_m
+        if not low <= stature(model, betas) <= high or np.abs(betas).max() > options.max_beta:
+            reason[rows] = SHAPE
         _bridge_or_blank(values, reason, track.frames / options.fps, options.max_gap_s)
     valid = reason == 0
     return BodyTrack(np.asarray(track.frames, np.int64), betas, *(values[f] for f in _WIDTHS), valid, reason, error)
@@ -81,22 +95,28 @@ def _pixel_error(points: np.ndarray, obs: Observations) -> np.ndarray:
     return np.array([np.median(s[k]) if k.any() else np.nan for s, k in zip(share, seen, strict=True)])
 
 
-def _judge(
-    model: BodyModel, points: np.ndarray, obs: Observations, error: np.ndarray, betas: np.ndarray, options: FitOptions
+def _doubtful_pose(
+    state: State, points: np.ndarray, times: np.ndarray, depth: np.ndarray | None, options: FitOptions
 ) -> np.ndarray:
-    """(F,) reasons of the observed frames; what makes a frame useless outranks what makes it doubtful."""
+    """(F,) reasons of frames in which the body does what no body does."""
     reason = np.zeros(len(points), np.int8)
-    pelvis = points[:, 0]
+    if depth is not None:
+        reason[depth > options.max_below_floor_m] = FLOOR
+    beyond = np.abs(joint_ranges().beyond(logarithm(state.rotations[:, 1:]))).max((1, 2))
+    reason[beyond > options.max_beyond_range_rad] = RANGE
     with np.errstate(invalid="ignore", divide="ignore"):
-        speed = np.linalg.norm(np.diff(pelvis, axis=0), axis=1) / np.diff(obs.times)
+        speed = np.linalg.norm(np.diff(points[:, 0], axis=0), axis=1) / np.diff(times)  # of the pelvis
     too_fast = np.flatnonzero(speed > options.max_speed_m_s)
     reason[np.concatenate([too_fast, too_fast + 1])] = SPEED
+    return reason
+
+
+def _useless(points: np.ndarray, obs: Observations, error: np.ndarray, options: FitOptions) -> np.ndarray:
+    """(F,) reasons of frames in which the body is not where it was seen, or was hardly seen."""
+    reason = np.zeros(len(points), np.int8)
     large = (error > options.max_fit_error_m) | (_pixel_error(points, obs) > options.max_residual_share)
     reason[large] = RESIDUAL
     reason[obs.located.sum(1) < options.min_joints] = TOO_FEW
-    low, high = options.stature_m
-    if not low <= stature(model, betas) <= high or np.abs(betas).max() > options.max_beta:
-        reason[:] = SHAPE
     return reason
 
 
@@ -109,8 +129,8 @@ def stature(model: BodyModel, betas: np.ndarray) -> float:
 def _bridge_or_blank(values: dict[str, np.ndarray], reason: np.ndarray, times: np.ndarray, max_gap_s: float) -> None:
     """Give frames that are not valid what may stand in for them. Changes the arrays in place.
 
-    Inside a short gap, frames with large residuals take what lies between the valid frames and frames with too few
-    joints keep what the fit says, which knows their neighbours. Elsewhere all become NaN.
+    Inside a short gap, frames with too few joints keep what the fit says, which knows their neighbours; the others take
+    what lies between the valid frames. Elsewhere all become NaN.
     """
     valid = np.flatnonzero(reason == 0)
     for f in np.flatnonzero((reason != 0) & np.isfinite(values["transl"][:, 0])):
@@ -120,7 +140,7 @@ def _bridge_or_blank(values: dict[str, np.ndarray], reason: np.ndarray, times: n
         if not inside or times[b] - times[a] > max_gap_s or reason[f] == SHAPE:
             for array in values.values():
                 array[f] = np.nan
-        elif reason[f] in (RESIDUAL, SPEED):
+        elif reason[f] in (RESIDUAL, SPEED, RANGE, FLOOR):
             share = (times[f] - times[a]) / (times[b] - times[a])
             values["transl"][f] = (1 - share) * values["transl"][a] + share * values["transl"][b]
             for name in ("global_orient", "body_pose"):

@@ -23,6 +23,9 @@ class FitOptions:
             "large residual".
         max_residual_share: the same for reprojection, as a share of the person's height in the image.
         max_speed_m_s: pelvis speed above which a frame is "implausible speed" (the fastest sprinters reach 12.4).
+        max_beyond_range_rad: a joint turned further than this beyond its anatomical range makes a frame "joint beyond
+            its range" (20 degrees: ranges end softly, and boxes in rotation vectors are crude).
+        max_below_floor_m: a frame in which the whole of a foot's sole is deeper than this is "below the floor".
         stature_m: least and greatest length from the soles to the top of the unposed body; outside, the whole
             track is "implausible shape".
         max_beta: the same for the largest beta, in standard deviations of the shape space.
@@ -48,6 +51,8 @@ class FitOptions:
     max_fit_error_m: float = 0.10
     max_residual_share: float = 0.08
     max_speed_m_s: float = 12.5
+    max_beyond_range_rad: float = 0.35
+    max_below_floor_m: float = 0.10
     stature_m: tuple[float, float] = (0.9, 2.4)
     max_beta: float = 5.0
     landmark_bias_m: float = 0.015

@@ -33,7 +33,10 @@ class BodyTrack:
         "frames betas global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl valid reason "
         "fit_error_m"
     ).split()
-    REASONS = ("", "absent", "too few joints", "large residual", "implausible shape", "implausible speed")
+    REASONS = (
+        "", "absent", "too few joints", "large residual", "implausible shape", "implausible speed",
+        "joint beyond its range", "below the floor",
+    )  # fmt: skip
 
     frames: np.ndarray
     betas: np.ndarray

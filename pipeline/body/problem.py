@@ -170,8 +170,7 @@ class Problem:
     def _pose_residuals(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whitened residuals of the prior (F, 63) and beyond-range residuals (F, 21, 3) of rotation vectors."""
         gaussian = (r.reshape(len(r), 63) - self.prior.mean) @ self._whitening.T
-        excess = np.maximum(r - self.ranges.high, 0) + np.minimum(r - self.ranges.low, 0)
-        return gaussian / self.weights.pose, excess / RANGE_DEVIATION
+        return gaussian / self.weights.pose, self.ranges.beyond(r) / RANGE_DEVIATION
 
     def _add_pose(self, state: State, diagonal: np.ndarray, gradient: np.ndarray) -> None:
         r = logarithm(state.rotations[:, 1:])

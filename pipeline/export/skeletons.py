@@ -39,25 +39,28 @@ def skeleton_arrays(
 
     A joint that was triangulated is exported as it is. What a present person lacks comes from the fitted body, or else
     from association's own filling (over time, then by the shape of a body), so that a present person's joints are all
-    finite. A person also counts as present where only the body was fitted, across a gap in the observations.
+    finite. A person also counts as present where only the body was fitted, across a gap in the observations, or over
+    the whole session where bodies are given and nobody is tracked.
 
     Args:
         tracks: one or more people each.
         fps: frame numbers a second.
         frames: the session's frames; the union of the tracks' if None.
-        fitted: bodies by person id.
+        fitted: bodies by person id; those of people without a track come with it too.
     """
-    frames = timeline([t.frames for t in tracks], frames)
+    fitted = fitted or {}
+    frames = timeline([t.frames for t in tracks] + [np.asarray(f) for f, _ in fitted.values()], frames)
+    ids = np.array(sorted({int(i) for t in tracks for i in t.person_ids} | set(fitted)), np.int32)
+    joints = np.full((len(frames), len(ids), len(SKEL19), 3), np.nan)
+    confidence = np.zeros(joints.shape[:3])
     if tracks:
         merged = merged_tracks(tracks, frames)
-        ids, joints = merged.person_ids, merged.joints.astype(np.float64)
-        observed = np.isfinite(joints).all(-1)
-        confidence = np.where(observed, np.nan_to_num(merged.confidence), 0)
-    else:
-        ids, joints = np.zeros(0, np.int32), np.zeros((len(frames), 0, len(SKEL19), 3))
-        confidence = joints[..., 0]
+        tracked = np.searchsorted(ids, merged.person_ids)
+        joints[:, tracked] = merged.joints
+        observed = np.isfinite(merged.joints).all(-1)
+        confidence[:, tracked] = np.where(observed, np.nan_to_num(merged.confidence), 0)
     for column, person in enumerate(ids.tolist()):
-        if fitted and person in fitted:
+        if person in fitted:
             rows, part_rows = on_timeline(frames, np.asarray(fitted[person][0]))
             known = joints[rows, column]
             joints[rows, column] = np.where(np.isfinite(known), known, np.asarray(fitted[person][1])[part_rows])

@@ -3,12 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
-from data.body_models import load_body_arrays, open_body_model
 from data.synthetic.body_scenes import SETTINGS, body_scene
-from nets.body import BodyModel
 from pipeline.body.accuracy import body_errors
 from pipeline.body.contact import contact_depths, people_near, refine_contacts
 from pipeline.body.options import FitOptions
@@ -16,12 +13,6 @@ from pipeline.body.overlap import TOUCH_M, Watch
 from pipeline.skeletons import SMPLX55
 
 OPTIONS = FitOptions(fps=30.0)
-
-
-@pytest.fixture(scope="module")
-def model() -> BodyModel:
-    torch.set_num_threads(1)
-    return BodyModel(load_body_arrays(open_body_model()))
 
 
 def moved(body, by):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from data.body_models import load_body_arrays, open_body_model
 from nets.body import BodyModel
 from pipeline.body.fit import fit_track
 from pipeline.body.options import FitOptions
@@ -17,19 +16,6 @@ from pipeline.skeletons import SKEL19
 from tests.pipeline.body_tracks import FPS, MOTIONS, mirrored, seen_person, without
 
 OPTIONS = FitOptions(fps=FPS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def model() -> BodyModel:
-    return BodyModel(load_body_arrays(open_body_model()))
 
 
 def errors_mm(model: BodyModel, body: BodyTrack, truth: dict, joints: np.ndarray) -> tuple[np.ndarray, float]:

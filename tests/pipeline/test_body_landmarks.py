@@ -1,9 +1,7 @@
 """Landmarks that lie off the joints: measured from known bodies, and allowed for in the fit."""
 
 import numpy as np
-import pytest
 
-from data.body_models import load_body_arrays, open_body_model
 from nets.body import BodyModel
 from pipeline.body.fit import fit_track
 from pipeline.body.landmarks import landmark_offsets, measure_offsets
@@ -13,11 +11,6 @@ from pipeline.body.regressor import regress, regressor_for, skel19_joints
 from pipeline.cameras import project, triangulate
 from pipeline.skeletons import SKEL19
 from tests.pipeline.body_tracks import FPS, as_track, known_body, rig_around
-
-
-@pytest.fixture(scope="module")
-def model() -> BodyModel:
-    return BodyModel(load_body_arrays(open_body_model()))
 
 
 def blazepose_track(model: BodyModel, frames: int = 40):

@@ -4,12 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from scipy.spatial.transform import Rotation
 
-from data.body_models import load_body_arrays, open_body_model
 from data.synthetic.body_scenes import SCENES, SETTINGS, body_scene
-from nets.body import BodyModel
 from pipeline.body.accuracy import body_errors
 from pipeline.body.fit import fit_track
 from pipeline.body.options import FitOptions
@@ -17,19 +14,6 @@ from pipeline.export.bodies import posed_vertices
 
 LIMITS = {"six_cameras": (12, 18), "four_cameras_gaps": (20, 28)}
 """Most mean error of joints and of vertices, mm."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def model() -> BodyModel:
-    return BodyModel(load_body_arrays(open_body_model()))
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -86,6 +86,17 @@ def test_a_body_over_a_gap_makes_the_person_present_there():
     assert np.isfinite(arrays["joints"][5]).all() and not arrays["confidence"][5].any()
 
 
+def test_bodies_of_people_nobody_tracked_are_skeletons_too():
+    given = person(7, range(2, 6)).joints[:, 0]
+    arrays = skeleton_arrays([], 25, frames=np.arange(8), fitted={7: (np.arange(2, 6), given)})
+    assert arrays["person_ids"].tolist() == [7]
+    np.testing.assert_allclose(arrays["joints"][2:6, 0], given, atol=1e-6)
+    assert np.isnan(arrays["joints"][[0, 1, 6, 7]]).all() and not arrays["confidence"].any()
+    both = skeleton_arrays([person(9, range(8))], 25, fitted={7: (np.arange(2, 6), given)})
+    assert both["person_ids"].tolist() == [7, 9]
+    assert both["confidence"][:, 1].all() and not both["confidence"][:, 0].any()
+
+
 def test_nobody_at_all_is_an_empty_file():
     arrays = reload(skeleton_arrays([], 25, frames=np.arange(5)))
     assert arrays["joints"].shape == (5, 0, 19, 3) and arrays["confidence"].shape == (5, 0, 19)
