@@ -85,6 +85,8 @@ class BodyModel(nn.Module):
             where ``has_pose_shapes``.
         keypoint_vertices: vertex numbers of nose, ears, toes, heels, eyes and finger tips by name; empty for a mesh
             that is neither the licensed one nor says (``troupe_keypoint_names``, ``troupe_keypoint_vertices``).
+        face_landmarks: vertices (51, 3) and their shares (51, 3) of the inner points of the 68-point face set; None for
+            files without them.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], dtype: torch.dtype = torch.float32) -> None:
@@ -117,6 +119,10 @@ class BodyModel(nn.Module):
         faces = torch.as_tensor(np.asarray(arrays["f"]).astype(np.int64))
         self.register_buffer("faces", faces, persistent=False)
         self.keypoint_vertices = _keypoint_vertices(arrays, len(template))
+        self.face_landmarks = None
+        if "lmk_faces_idx" in arrays:
+            corners = np.asarray(arrays["f"]).astype(np.int64)[np.asarray(arrays["lmk_faces_idx"]).astype(np.int64)]
+            self.face_landmarks = corners, np.asarray(arrays["lmk_bary_coords"], np.float64)
         self.parents = tuple(int(p) for p in parents)
         self._levels = _tree_levels(self.parents)
 

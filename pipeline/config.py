@@ -195,6 +195,10 @@ class BodyConfig(Section):
         "auto", description="Height of the floor along up, metres in the calibration's world; auto: found from feet "
         "that rest on it, where they agree; none: there is no floor (climbing, swimming)."
     )
+    hands_and_face: bool = Field(
+        True, description="Hands, wrists and faces from the detector's landmarks, where it gives any (OpenPose with "
+        "--hand --face; BlazePose's knuckles turn the wrists); false: relaxed hands, faces at rest."
+    )
     contact: bool = Field(
         True, description="Refine people who touch together, so that nobody goes through others or themselves."
     )

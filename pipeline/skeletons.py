@@ -92,6 +92,19 @@ BODY25 = JointSet(
 )
 """OpenPose BODY_25; the limbs are its 26 part affinities in OpenPose's order."""
 
+_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
+_OPENPOSE_HAND = ("hand_root", *(f"{f}{k}" for f in "thumb index middle ring pinky".split() for k in (1, 2, 3, "")))
+BODY25_HANDS_FACE = JointSet(
+    "body25_hands_face",
+    (
+        *BODY25.joints,
+        *(f"{side}_{point}" for side in ("left", "right") for point in _OPENPOSE_HAND),
+        *(f"face_{k}" for k in range(70)),
+    ),
+    BODY25.limbs,
+)
+"""OpenPose with ``--hand --face``: BODY_25, 21 points a hand (a finger's name alone is its tip), 70 of the face."""
+
 COCO17 = JointSet(
     "coco17",
     tuple(
@@ -184,7 +197,6 @@ PANOPTIC19 = JointSet(
 )
 """CMU Panoptic Studio's ``joints19``."""
 
-_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
 SMPLX55 = JointSet(
     "smplx55",
     (
@@ -205,9 +217,15 @@ SMPLX55_PARENTS = np.array(
 SETS: Mapping[str, JointSet] = {
     s.name: s
     for s in (
-        SKEL19, SKEL17, SKEL15, BODY25, COCO17, BLAZEPOSE33, SMPLX55, H36M17, MPI17, MPII16, PANOPTIC19
+        SKEL19, SKEL17, SKEL15, BODY25, BODY25_HANDS_FACE, COCO17, BLAZEPOSE33, SMPLX55, H36M17, MPI17, MPII16,
+        PANOPTIC19,
     )
-}
+}  # fmt: skip
+
+
+def body_set(name: str) -> str:
+    """The set whose landmarks stand for the body in a set that has hands and face beside it."""
+    return BODY25.name if name == BODY25_HANDS_FACE.name else name
 
 _MEANS = {"mid_hip": ("left_hip", "right_hip"), "neck": ("left_shoulder", "right_shoulder")}
 """Joints that a set without them gets as the mean of two others."""

@@ -12,6 +12,7 @@ from pipeline.config import Session
 from pipeline.errors import InputError
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.timing import on_session_clock
+from pipeline.skeletons import body_set
 from tasks.execution import Context
 from tasks.graph import people_note
 from tasks.people import camera_detections, detections_stage
@@ -37,7 +38,7 @@ def inputs(session: Session) -> tuple[str, ...]:
 
 def put_tracks(context: Context, tracks: Tracks, detections: Sequence[Detections]) -> None:
     context.writer.put_all(tracks.to_arrays())
-    sets = {d.joint_set for d in detections}
+    sets = {body_set(d.joint_set) for d in detections}
     context.writer.attribute("joint_set", sets.pop() if len(sets) == 1 else "")
     people = [int(p) for p in tracks.person_ids]
     context.writer.note = people_note(people)

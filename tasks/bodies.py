@@ -14,9 +14,15 @@ from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
 from pipeline.config import Session
 from pipeline.errors import InputError
+from pipeline.keypoints.detections import Detections
+from pipeline.keypoints.timing import on_session_clock
 from tasks.execution import Context
 from tasks.keys import FileDigests
 from tasks.parts import Part
+from tasks.people import camera_detections, detections_stage
+
+HAND_DETECTORS = ("mediapipe", "openpose_json", "onnx")
+"""Those whose joint sets may have points of hands or face."""
 
 
 def model_path(session: Session) -> Path:
@@ -31,7 +37,13 @@ def inputs(session: Session) -> tuple[str, ...]:
     """Given bodies need no tracks."""
     if session.has_given_bodies:
         return ("calibration", "timeline")
-    return ("calibration", "refinement", "timeline", "identities")
+    detections = (detections_stage(session),) if _gives_hands(session) else ()
+    return ("calibration", "refinement", "timeline", "identities", *detections)
+
+
+def _gives_hands(session: Session) -> bool:
+    """Whether the detector may give points of hands or face, and they are wanted."""
+    return session.config.body.hands_and_face and session.config.keypoints.detector in HAND_DETECTORS
 
 
 def input_files(session: Session, part: Part) -> dict[str, Path]:
@@ -97,13 +109,41 @@ def _given(context: Context) -> BodyTrack:
     return on_frames(body, frames)
 
 
+def _seen_points(context: Context, tracks: Tracks):
+    """``SeenPoints`` of the person's hands and face, camera after camera; None if there are none."""
+    from pipeline.body.extremities import gather, landmark_numbers
+
+    if not _gives_hands(context.session):
+        return None
+    fps = context.input("timeline").attribute("fps")
+
+    def of(camera: str) -> Detections | None:
+        found = camera_detections(context, camera, masks=False)
+        return on_session_clock(found, fps) if found is not None and landmark_numbers(found.joint_set) else None
+
+    return gather(tracks, (of(camera) for camera in context.rig().names))
+
+
 def compute(context: Context) -> None:
     if context.session.has_given_bodies:
         put_body(context, _given(context))
         return
+    from pipeline.body.extremities import fit_extremities
     from pipeline.body.fit import fit_track
+    from pipeline.body.observations import never_located
 
     person = context.input("identities")
     tracks = Tracks.from_arrays(person.arrays())
     options = fit_options(context, person.attribute("joint_set"))
-    put_body(context, fit_track(load_model(context.session), context.rig(), tracks, options, context.progress))
+    model, rig = load_model(context.session), context.rig()
+    body = fit_track(model, rig, tracks, options, lambda fraction: context.progress(0.9 * fraction))
+    if missing := never_located(tracks):
+        print(f"never seen by two cameras, so where people hold them at rest: {', '.join(missing)}")
+    context.writer.attribute("never_located", missing)
+    seen = _seen_points(context, tracks)
+    if seen is not None:
+        body, counts = fit_extremities(model, rig, body, seen, options)
+        context.writer.attribute("seen_frames", counts)
+        told = ", ".join(f"{name.replace('_', ' ')} in {count}" for name, count in counts.items())
+        print(f"of {len(body.frames)} frames, landmarks show the {told}")
+    put_body(context, body)

@@ -185,12 +185,13 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "bodies",
-            2,
+            3,
             PERSON,
-            ("calibration", "refinement", "timeline", "identities"),
-            ("body.max_residual_m", "body.floor"),
+            ("calibration", "refinement", "timeline", "identities", "keypoints", "redetection"),
+            ("body.max_residual_m", "body.floor", "body.hands_and_face"),
             "body",
             "an SMPL-X body fitted to the whole track",
+            lenient=True,
             modules=(
                 "tasks/bodies.py",
                 "pipeline/body/*.py",
@@ -202,7 +203,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "contact",
-            1,
+            2,
             PERSON,
             ("calibration", "refinement", "timeline", "identities", "bodies"),
             ("body.max_residual_m", "body.floor"),

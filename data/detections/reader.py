@@ -20,7 +20,7 @@ from pipeline.cameras import Camera
 from pipeline.errors import InputError
 from pipeline.keypoints.detections import Candidates, Detections
 from pipeline.keypoints.detector import InstanceList
-from pipeline.skeletons import BODY25, SETS
+from pipeline.skeletons import BODY25, SETS, body_set
 
 KINDS = ("openpose_json", "coco_json", "association4d_text")
 
@@ -93,8 +93,8 @@ def check_detections_source(kind: str, path: Path, camera: Camera) -> None:
     where = source.where(next(f for f, ps in people.items() if any(p.is_there for p in ps)))
     points = np.concatenate([p.keypoints[p.scores > 0] for p in found])
     _check_pixels(where, points, camera)
-    if source.joint_set == BODY25.name:
-        _check_body25(where, np.stack([p.keypoints for p in found]))
+    if body_set(source.joint_set) == BODY25.name:
+        _check_body25(where, np.stack([p.keypoints[: len(BODY25)] for p in found]))
 
 
 def _open(kind: str, path: Path, size: tuple[int, int]) -> Source:

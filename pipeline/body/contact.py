@@ -34,6 +34,8 @@ BAD_M, BAD_OWN_M = 0.01, 0.02
 """Frames in which something is deeper inside somebody else, or inside another limb or the trunk of the same body, than
 this are refined. Flesh gives way: arms that hang press into the trunk by more than hands into others, and at 1 cm three
 quarters of all frames of a real session would be refined for it."""
+LEFT_SHARE = 0.7
+"""Runs of which more than this is left (sum over frames of what is deepest) are not refined."""
 MARGIN_FRAMES = 6
 """So many frames on either side lead in and out."""
 LONGEST_RUN = 120
@@ -199,15 +201,25 @@ def _runs(marked: np.ndarray, margin: int) -> list[tuple[int, int]]:
 
 
 def _refine_run(watch: Watch, people: Mapping[int, _Person], frames: np.ndarray) -> None:
-    """Some rounds of: find what is inside what, and solve everybody with it, each on their own."""
+    """Some rounds of: find what is inside what, and solve everybody with it, each on their own.
+
+    Where that leaves most of it, what was seen says so and not the fit's noise: everybody stays as they were.
+    """
     before = {i: p.state for i, p in people.items()}
+    depths = []
     for _ in range(ROUNDS):
         touching = _touching(watch, people, frames, None)
-        if not any(touching.values()):
+        depths.append(sum(t.depths.max(initial=0.0) for of in touching.values() for t in of.values()))
+        if depths[-1] == 0:
             break
         for i, person in people.items():
             if touching[i]:
                 _solve(watch, person, frames, touching[i])
+    if depths[-1] > LEFT_SHARE * depths[0]:
+        for i, person in people.items():
+            person.state = before[i]
+            person.changed[person.rows(frames)] = False
+        return
     for i, person in people.items():
         _fade(person, before[i], frames)
 

@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.association.tracks import Tracks
 from pipeline.body.floor import find_floor, floor_term, resting_feet, sole_heights, soles
 from pipeline.body.initial import initial_state
-from pipeline.body.kinematics import Kinematics, OffsetBasis, State
+from pipeline.body.kinematics import Kinematics, OffsetBasis, State, state_of
 from pipeline.body.landmarks import landmark_offsets
 from pipeline.body.marking import joint_error, mark_frames
 from pipeline.body.observations import (
@@ -176,12 +176,8 @@ def reopened(
         obs, _ = repair_swapped_joints(obs)
     obs = obs.part(np.isin(obs.rows, rows))
     rows = obs.rows
-    vectors = np.concatenate([body.global_orient[rows], body.body_pose[rows]], 1).reshape(-1, 22, 3)
     kinematics = Kinematics(model, regressor_for(model).with_offsets(landmark_offsets(options.landmarks)))
-    state = State(
-        body.transl[rows].astype(np.float64), exponential(vectors.astype(np.float64)), body.betas.astype(np.float64),
-        np.zeros(0),
-    )  # fmt: skip
+    state = state_of(body, rows)
     points = kinematics.points(state)
     if options.repair_swaps and len(obs.projections):
         obs, _ = repair_swapped_keypoints(obs, points)
@@ -297,12 +293,12 @@ def _fit_windows(setup: _Setup, obs: Observations, report: Callable[[float], Non
     options = setup.options
     sample = _sample_rows(obs, options.window_frames)
     shaped = _fit_whole(setup, obs.part(sample), lambda f: report(0.3 * f))
-    windows = _windows(len(obs.rows), options.window_frames, options.overlap_frames)
+    cuts = windows(len(obs.rows), options.window_frames, options.overlap_frames)
     count = len(obs.rows)
     transl, rotations = np.empty((count, 3)), np.empty((count, 22, 3, 3))
     pixels, pixel_weights = obs.pixels.copy(), obs.pixel_weights.copy()
     done = 0
-    for number, (start, stop) in enumerate(windows):
+    for number, (start, stop) in enumerate(cuts):
         state, part = _fit_window(setup, obs.part(slice(start, stop)), shaped)
         shared = done - start
         if shared > 0:
@@ -314,7 +310,7 @@ def _fit_windows(setup: _Setup, obs: Observations, report: Callable[[float], Non
         transl[new], rotations[new] = state.transl[new.start - start :], state.rotations[new.start - start :]
         pixels[new], pixel_weights[new] = part.pixels[new.start - start :], part.pixel_weights[new.start - start :]
         done = stop
-        report(0.3 + 0.7 * (number + 1) / len(windows))
+        report(0.3 + 0.7 * (number + 1) / len(cuts))
     state = replace(shaped.state, transl=transl, rotations=rotations)
     return replace(shaped, state=state, obs=replace(obs, pixels=pixels, pixel_weights=pixel_weights))
 
@@ -344,7 +340,7 @@ def _sample_rows(obs: Observations, count: int) -> np.ndarray:
     return np.array([a + located[a:b].argmax() for a, b in pairwise(edges) if b > a])
 
 
-def _windows(count: int, length: int, overlap: int) -> list[tuple[int, int]]:
+def windows(count: int, length: int, overlap: int) -> list[tuple[int, int]]:
     """Starts and stops of about equal windows of at most ``length`` that overlap by ``overlap``."""
     overlap = min(overlap, length // 2)
     number = max(1, int(np.ceil((count - overlap) / (length - overlap))))

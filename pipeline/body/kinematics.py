@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from pipeline.body.parameters import BodyTrack
 from pipeline.body.regressor import BODY_JOINTS, Regressor
 from pipeline.body.rotations import exponential, skew
 from pipeline.skeletons import SMPLX55_PARENTS
@@ -52,6 +53,15 @@ class State:
 
     def part(self, rows: slice | np.ndarray) -> State:
         return replace(self, transl=self.transl[rows], rotations=self.rotations[rows])
+
+
+def state_of(body: BodyTrack, rows: np.ndarray) -> State:
+    """Frames ``rows`` of a track, which must have parameters, without landmark offsets."""
+    vectors = np.concatenate([body.global_orient[rows], body.body_pose[rows]], 1).reshape(-1, BODY_JOINTS, 3)
+    return State(
+        body.transl[rows].astype(np.float64), exponential(vectors.astype(np.float64)), body.betas.astype(np.float64),
+        np.zeros(0),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

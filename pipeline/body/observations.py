@@ -88,6 +88,13 @@ def observe(track: Tracks, rig: Rig, fps: float, max_gap_s: float) -> Observatio
     return Observations(rows, times[rows], joints[rows], weights[rows], pixels[rows], scores[rows], projections, rig.up)
 
 
+def never_located(track: Tracks) -> list[str]:
+    """Joints of SKEL-19 that are not known in 3D, nor seen by two cameras, in any frame: the fit invents them."""
+    seen = np.isfinite(track.joints[:, 0]).all(-1) & (track.confidence[:, 0] > 0)
+    seen |= (track.scores[:, 0] > 0).sum(1) >= 2
+    return [joint for joint, known in zip(SKEL19.joints, seen.any(0), strict=True) if not known]
+
+
 def settle_joints(obs: Observations, outlier_m: float = 0.12) -> Observations:
     """Believe 3D joints only as far as the keypoints do.
 
@@ -97,7 +104,7 @@ def settle_joints(obs: Observations, outlier_m: float = 0.12) -> Observations:
     """
     if not len(obs.projections):
         return replace(obs, joint_weights=np.where(_off_path(obs), 0.0, obs.joint_weights))
-    centres, rays = _rays(obs)
+    centres, rays = rays_of(obs.projections, np.nan_to_num(obs.pixels))
     weights = obs.pixel_weights.transpose(0, 2, 1)
     found, agrees = triangulate_robust(centres, rays, weights, outlier_m)
     distance, depth = point_to_rays(centres, rays, np.nan_to_num(obs.joints))
@@ -124,11 +131,10 @@ def _off_path(obs: Observations, window_s: float = 0.15, most_m: float = 0.25) -
     return off
 
 
-def _rays(obs: Observations) -> tuple[np.ndarray, np.ndarray]:
-    """Camera centres (C, 3) and unit directions (F, 19, C, 3) of the keypoints."""
-    inverse = np.linalg.inv(obs.projections[:, :, :3])
-    centres = -np.einsum("cij,cj->ci", inverse, obs.projections[:, :, 3])
-    pixels = np.nan_to_num(obs.pixels)
+def rays_of(projections: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Camera centres (C, 3) and unit directions (F, K, C, 3) of keypoints (F, C, K, 2)."""
+    inverse = np.linalg.inv(projections[:, :, :3])
+    centres = -np.einsum("cij,cj->ci", inverse, projections[:, :, 3])
     homogeneous = np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1)
     rays = np.einsum("cij,fckj->fkci", inverse, homogeneous, optimize=True)
     return centres, rays / np.linalg.norm(rays, axis=-1, keepdims=True)

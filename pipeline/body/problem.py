@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.body.anatomy import joint_ranges
 from pipeline.body.kinematics import UNKNOWNS, Kinematics, State
 from pipeline.body.observations import Observations
+from pipeline.body.pixels import geman_mcclure, pixel_information, pixel_residuals
 from pipeline.body.prior import PosePrior
 from pipeline.body.rotations import logarithm, logarithm_jacobian
 from pipeline.body.terms import Term
@@ -133,22 +134,14 @@ class Problem:
 
     def _kernel(self, squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Geman-McClure value and slope for squared residuals in deviations."""
-        c = self.weights.kernel**2
-        if not np.isfinite(c):
-            return squared, np.ones_like(squared)
-        share = c / (c + squared)
-        return squared * share, share**2
+        return geman_mcclure(squared, self.weights.kernel)
 
     def _squared_3d(self, points: np.ndarray) -> np.ndarray:
         return ((points - self._joints) ** 2).sum(-1) / self.weights.joint_m**2
 
     def _squared_2d(self, points: np.ndarray):
         """Squared residuals (F, C, 19) in deviations, residuals (F, C, 19, 2) and 1/depth (F, C, 19)."""
-        P = self.obs.projections
-        image = np.einsum("cij,fkj->fcki", P[:, :, :3], points, optimize=True) + P[:, None, :, 3]
-        in_front = image[..., 2] > 0.05
-        inverse = np.where(in_front, 1 / np.where(in_front, image[..., 2], 1.0), 0.0)
-        residual = np.where(in_front[..., None], image[..., :2] * inverse[..., None] - self._pixels, 0.0)
+        residual, inverse = pixel_residuals(points, self._pixels, self.obs.projections)
         return (residual**2).sum(-1) / self.weights.pixel**2, residual, inverse
 
     def _data_terms(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,12 +152,8 @@ class Problem:
         if len(self.obs.projections):
             squared, residual, inverse = self._squared_2d(points)
             w = self.obs.pixel_weights * self._kernel(squared)[1] / self.weights.pixel**2
-            P = self.obs.projections[None, :, None]
-            uv = residual + self._pixels
-            slope = (P[..., :2, :3] - uv[..., None] * P[..., 2:, :3]) * inverse[..., None, None]  # (F, C, 19, 2, 3)
-            w_slope = slope * w[..., None, None]
-            information = information + (w_slope.swapaxes(-1, -2) @ slope).sum(1)
-            pull = pull + (w_slope.swapaxes(-1, -2) @ residual[..., None]).sum(1)[..., 0]
+            seen = pixel_information(residual, inverse, self._pixels, w, self.obs.projections)
+            information, pull = information + seen[0], pull + seen[1]
         return information, pull
 
     def _pose_residuals(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

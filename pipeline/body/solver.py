@@ -17,7 +17,6 @@ from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 from pipeline.body.kinematics import UNKNOWNS, State
 from pipeline.body.problem import NormalEquations, Problem
 
-_ROW, _COLUMN = np.indices((UNKNOWNS, UNKNOWNS))
 LARGEST_TURN = 1.0
 """No joint turns further than this in one step, radians."""
 
@@ -66,7 +65,7 @@ def newton_step(equations: NormalEquations, damping: float, shape_is_free: bool)
         scipy.linalg.LinAlgError: the damped equations are not positive definite.
     """
     frames = len(equations.gradient)
-    band = _banded(equations.blocks)
+    band = banded(equations.blocks)
     band[0] += damping * band[0] + 1e-6
     factor = (cholesky_banded(band, overwrite_ab=True, lower=True, check_finite=False), True)
     right = -equations.gradient.reshape(-1, 1)
@@ -87,18 +86,19 @@ def _bounded(step: np.ndarray, frames: int) -> np.ndarray:
     return step
 
 
-def _banded(blocks: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    """Lower banded storage (3 * 69, F * 69) of the symmetric matrix with these block diagonals.
+def banded(blocks: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    """Lower banded storage (3 * N, F * N) of the symmetric matrix with block diagonals of N x N blocks.
 
     Entry [i - j, j] holds A[i, j]; blocks[b][t] is the block at rows t, columns t + b, above the diagonal.
     """
-    frames = len(blocks[0])
-    band = np.zeros((3 * UNKNOWNS, frames, UNKNOWNS))
-    lower = _ROW >= _COLUMN
-    r, c = _ROW[lower], _COLUMN[lower]
+    frames, width = blocks[0].shape[:2]
+    row, column = np.indices((width, width))
+    band = np.zeros((3 * width, frames, width))
+    lower = row >= column
+    r, c = row[lower], column[lower]
     band[r - c, :, c] = blocks[0][:, r, c].T
     for b in (1, 2):
         if frames > b:
             # Row t + b, column t of A is the transposed block.
-            band[b * UNKNOWNS + _ROW - _COLUMN, :-b, _COLUMN] = blocks[b].transpose(2, 1, 0)
-    return band.reshape(3 * UNKNOWNS, -1)
+            band[b * width + row - column, :-b, column] = blocks[b].transpose(2, 1, 0)
+    return band.reshape(3 * width, -1)

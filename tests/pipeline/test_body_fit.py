@@ -8,6 +8,7 @@ import torch
 
 from nets.body import BodyModel
 from pipeline.body.fit import fit_track
+from pipeline.body.observations import never_located
 from pipeline.body.options import FitOptions
 from pipeline.body.parameters import BodyTrack
 from pipeline.body.regressor import skel19_joints
@@ -80,6 +81,8 @@ def test_an_unseen_limb_hangs_as_limbs_do(model):
     body = fit_track(model, rig, without(track, joints=arm), OPTIONS)
     found = skel19_joints(model, body)
     assert body.valid.all()
+    assert never_located(track) == []
+    assert set(never_located(without(track, joints=arm))) == {"left_elbow", "left_wrist"}
     others = np.setdiff1d(np.arange(19), arm)
     assert np.linalg.norm(found - joints, axis=-1)[:, others].mean() < 0.012
     assert (found[:, arm[0], 2] < found[:, SKEL19.index("left_shoulder"), 2]).all()
