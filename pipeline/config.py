@@ -196,8 +196,8 @@ class BodyConfig(Section):
         "that rest on it, where they agree; none: there is no floor (climbing, swimming)."
     )
     hands_and_face: bool = Field(
-        True, description="Hands, wrists and faces from the detector's landmarks, where it gives any (OpenPose with "
-        "--hand --face; BlazePose's knuckles turn the wrists); false: relaxed hands, faces at rest."
+        True, description="Hands, wrists and faces from the detector's landmarks where it gives them (OpenPose with "
+        "--hand --face); false: relaxed hands, faces at rest."
     )
     contact: bool = Field(
         True, description="Refine people who touch together, so that nobody goes through others or themselves."

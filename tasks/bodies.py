@@ -21,8 +21,8 @@ from tasks.keys import FileDigests
 from tasks.parts import Part
 from tasks.people import camera_detections, detections_stage
 
-HAND_DETECTORS = ("mediapipe", "openpose_json", "onnx")
-"""Those whose joint sets may have points of hands or face."""
+HAND_DETECTORS = ("openpose_json",)
+"""Those whose points of hands and face are used (``pipeline.body.extremities.landmark_numbers`` says why not more)."""
 
 
 def model_path(session: Session) -> Path:

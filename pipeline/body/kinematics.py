@@ -100,6 +100,7 @@ class Kinematics:
         self.basis = basis or OffsetBasis.none(len(regressor.weights))
         self.rest_mean = model.joint_template[:BODY_JOINTS].cpu().numpy().astype(np.float64)
         self.rest_shape = model.joint_shapedirs[:BODY_JOINTS, :, :10].cpu().numpy().astype(np.float64)
+        self._pose_shape = regressor.pose_shape.reshape(-1, regressor.pose_shape.shape[2]).T
         # Most points hang on one or two joints: keep the pairs that count.
         self._point, self._joint = np.nonzero(regressor.weights > 1e-6)
         self._weight = regressor.weights[self._point, self._joint]
@@ -147,9 +148,10 @@ class Kinematics:
     def _terms(self, state: State, rotations: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """(F, E, 3): every pair's point, as if it were rigid in the pair's joint alone."""
         local = self._local + self._local_shape @ state.betas
-        if self.regressor.pose_shape.any():
+        if self._pose_shape.any():
             feature = (state.rotations[:, 1:] - np.eye(3)).reshape(len(rotations), -1)
-            local = local + np.einsum("kcn,fn->fkc", self.regressor.pose_shape, feature)[:, self._point]
+            shaped = feature @ self._pose_shape
+            local = local + shaped.reshape(len(rotations), -1, 3)[:, self._point]
         return (rotations[:, self._joint] @ np.broadcast_to(local, (len(rotations), *local.shape[-2:]))[..., None])[
             ..., 0
         ] + positions[:, self._joint]

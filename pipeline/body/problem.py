@@ -198,7 +198,7 @@ class Problem:
         for i in range(3):
             part = slice(i, frames - 2 + i)
             scale0[part] += c[:, i] ** 2
-            gradient[part] += c[:, i, None] * np.einsum("fru,fr->fu", rows[part], residual)
+            gradient[part] += c[:, i, None] * (rows[part].transpose(0, 2, 1) @ residual[..., None])[..., 0]
             mixed[part] += c[:, i, None, None] * (rows[part].transpose(0, 2, 1) @ track)
             if i < 2:
                 scale1[part] += c[:, i] * c[:, i + 1]

@@ -71,6 +71,12 @@ CASES = {
     "no body keypoints": (POSE, {"cam/1.json": pose(joints(25), "face_keypoints_2d")}, "cam", ["pose_keypoints_2d"]),
     "people that are no people": (POSE, {"cam/1.json": '{"people": [3]}'}, "cam", ["1.json", "pose_keypoints_2d"]),
     "COCO_18 of OpenPose": (POSE, {"cam/1.json": pose(joints(18))}, "cam", ["1.json", "54", "COCO_18", "BODY_25"]),
+    "hands of other points": (
+        POSE,
+        {"cam/1.json": json.dumps({"people": [
+            {"pose_keypoints_2d": joints(25), "hand_left_keypoints_2d": joints(20)}]})},
+        "cam", ["1.json", "hand_left_keypoints_2d", "60", "63"],
+    ),
     "BODY_25B": (POSE, {f"cam/{i}.json": pose(body_25b()) for i in range(6)}, "cam", ["BODY_25B"]),
     "words for numbers": (POSE, {"cam/1.json": pose(["a"] * 75)}, "cam", ["1.json", "not numbers"]),
     "an unequal table": (COCO, {"cam/1.json": json.dumps([{"keypoints": [[1, 2, 3], [4]]}])}, "cam", ["1.json"]),

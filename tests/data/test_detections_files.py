@@ -8,7 +8,7 @@ import pytest
 from data.detections.frame_files import frame_number
 from data.detections.reader import check_detections_source, count_frames, read_detections
 from pipeline.cameras import FISHEYE, Camera
-from pipeline.skeletons import BODY25, COCO17
+from pipeline.skeletons import BODY25, BODY25_HANDS_FACE, COCO17
 
 SIZE = (1280, 720)
 FRAMES = (0, 1, 3, 7)  # with people; 1 has nobody
@@ -141,6 +141,31 @@ def test_openpose(tmp_path, camera, wanted):
     assert count_frames("openpose_json", folder) == 8
     check_detections_source("openpose_json", folder, camera)
     assert_people(read_detections("openpose_json", folder, camera, wanted), people, camera, wanted)
+
+
+def test_openpose_with_hands_and_face(tmp_path):
+    """Points of hands and face follow the body's; who has none there has them missing, not at the origin."""
+    people = capture(len(BODY25_HANDS_FACE))
+    ends = {"pose_keypoints_2d": 25, "hand_left_keypoints_2d": 46, "hand_right_keypoints_2d": 67,
+            "face_keypoints_2d": 137}  # fmt: skip
+    for ps in people.values():
+        ps[:, 8, :2] = ps[:, [9, 12], :2].mean(1)
+
+    def entry(p):
+        return {key: flat(p[a:b]) for (key, b), a in zip(ends.items(), (0, 25, 46, 67), strict=True)}
+
+    files = {f: {"people": [entry(p) for p in ps]} for f, ps in people.items()}
+    files[7]["people"][0] |= {"hand_left_keypoints_2d": [], "face_keypoints_2d": None}
+    people[7][0, [*range(25, 46), *range(67, 137)]] = 0
+    folder = write_files(tmp_path / "cam", files)
+    check_detections_source("openpose_json", folder, LENS)
+    found = read_detections("openpose_json", folder, LENS, range(8))
+    assert found.joint_set == "body25_hands_face"
+    assert_people(found, people, LENS, range(8))
+    alone = openpose(tmp_path / "body", {f: p[:, :25] for f, p in people.items()})
+    body = read_detections("openpose_json", alone, LENS, [0])
+    assert body.joint_set == "body25"
+    np.testing.assert_allclose(found.keypoints[:2, :25], body.keypoints, atol=1e-3)
 
 
 @pytest.mark.parametrize("layout", COCO_LAYOUTS)
