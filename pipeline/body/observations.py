@@ -21,6 +21,8 @@ GROUPS = {
 """Joints that a detector swaps together; those whose facing is surer first."""
 CHANGE_COST = 0.5
 """Of beginning or ending an exchange, where no joint common to two frames tells."""
+DOUBT = 0.2
+"""Of an exchange in each frame: weaker evidence leaves what the detector says."""
 
 
 @dataclass(frozen=True)
@@ -193,32 +195,49 @@ def repair_swapped_joints(obs: Observations) -> tuple[Observations, int]:
     return replace(obs, joints=joints, joint_weights=weights, pixels=pixels, pixel_weights=scores), total
 
 
+HEAD_M = (0.05, 0.20)
+"""A nose nearer to the middle of the ears or farther from it than this has been put in the wrong place."""
+
+
 def _facing_evidence(joints: np.ndarray, up: np.ndarray, group: str) -> np.ndarray:
-    """(F,) in -1..1: how well the group's left-to-right axis agrees with where nose and toes point; 0 if unknown."""
+    """(F,) in -1..1: how well the group's left-to-right axis agrees with where nose and toes point; 0 if unknown.
+
+    Toes speak for the arms too: shoulders face with the hips, within what a spine can turn.
+    """
     index = SKEL19.index
-    first = GROUPS[group][0]
-    across = joints[:, index(f"left_{first}")] - joints[:, index(f"right_{first}")]
     trunk = joints[:, index("neck")] - joints[:, index("mid_hip")]
     trunk = np.where(np.isfinite(trunk).all(1, keepdims=True), trunk, up)
-    forward = np.cross(across, trunk)
-    ears = 0.5 * (joints[:, index("left_ear")] + joints[:, index("right_ear")])
-    signs = [joints[:, index("nose")] - ears]
-    if group == "legs":
-        # Each toe against its own ankle: exchanging the whole leg changes none of them.
-        signs = [joints[:, index(f"{s}_big_toe")] - joints[:, index(f"{s}_ankle")] for s in ("left", "right")]
-    cosines = []
-    for sign in signs:
+
+    def across(joint: str) -> np.ndarray:
+        return joints[:, index(f"left_{joint}")] - joints[:, index(f"right_{joint}")]
+
+    def agreement(axis: np.ndarray, sign: np.ndarray) -> np.ndarray:
         flat = sign - (sign * trunk).sum(1, keepdims=True) * trunk / (trunk * trunk).sum(1, keepdims=True)
-        with np.errstate(invalid="ignore"):
-            cosines.append((flat * forward).sum(1) / (np.linalg.norm(flat, axis=1) * np.linalg.norm(forward, axis=1)))
-    known = np.isfinite(cosines)
-    evidence = np.where(known.any(0), np.nan_to_num(cosines).sum(0) / np.maximum(known.sum(0), 1), 0.0)
-    if group == "legs":  # hips face with the shoulders, within what a spine can turn
-        shoulders = joints[:, index("left_shoulder")] - joints[:, index("right_shoulder")]
-        with np.errstate(invalid="ignore"):
-            turned = (shoulders * across).sum(1) / (np.linalg.norm(shoulders, axis=1) * np.linalg.norm(across, axis=1))
-        evidence = np.where(known.any(0), evidence, 0.3 * np.nan_to_num(turned))
-    return evidence
+        return _cosine(flat, np.cross(axis, trunk))
+
+    # Each toe against its own ankle: exchanging the whole leg changes none of them.
+    toes = [joints[:, index(f"{s}_big_toe")] - joints[:, index(f"{s}_ankle")] for s in ("left", "right")]
+    legs = _mean_known([agreement(across("hip"), toe) for toe in toes])
+    twist = _cosine(across("shoulder"), across("hip"))
+    if group == "legs":
+        return np.nan_to_num(np.where(np.isfinite(legs), legs, 0.3 * twist))
+    head = joints[:, index("nose")] - 0.5 * (joints[:, index("left_ear")] + joints[:, index("right_ear")])
+    length = np.linalg.norm(head, axis=1, keepdims=True)
+    head = np.where((length > HEAD_M[0]) & (length < HEAD_M[1]), head, np.nan)
+    seen = agreement(across(GROUPS[group][0]), head)
+    return np.nan_to_num(_mean_known([seen, legs * twist]) if group == "arms" else seen)
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(F,) of the angle between vectors (F, 3); NaN where one is not known."""
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+def _mean_known(values: list[np.ndarray]) -> np.ndarray:
+    """(F,) mean of those that are known; NaN where none is."""
+    known = np.isfinite(values).sum(0)
+    return np.where(known > 0, np.nan_to_num(values).sum(0) / np.maximum(known, 1), np.nan)
 
 
 def _cheapest_states(
@@ -234,7 +253,7 @@ def _cheapest_states(
         known = np.isfinite(distance)
         return np.where(known, np.minimum(distance / 0.05, 8), 0).sum(-1) / np.maximum(known.sum(-1), 1)
 
-    own = np.stack([-facing, facing])  # (2, F)
+    own = np.stack([-facing, facing + DOUBT])  # (2, F)
     best, back = own[:, 0].copy(), np.zeros((len(facing), 2), int)
     for f in range(1, len(facing)):
         step = np.array([[jump(both[a, f - 1], both[b, f]) for b in (0, 1)] for a in (0, 1)])
