@@ -309,6 +309,7 @@ class _Animation:
         """A node is there from frame ``first`` to before ``until``, at the scale that it has; else it has no size."""
         size = np.array(self.glb.json["nodes"][node].get("scale", [1.0, 1.0, 1.0]))
         states = {self.span[0]: 0.0} | ({until: 0.0} if until <= self.span[1] else {}) | {first: 1.0}
+        states.setdefault(self.span[1], states[max(states)])  # so that the animation is as long as the session
         changes = np.array(sorted(states))
         values = np.array([states[f] for f in changes.tolist()])[:, None] * size
         if not all(states.values()):

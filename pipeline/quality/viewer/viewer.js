@@ -52,18 +52,29 @@ function tint(person, frame) {
 
 function colourByQuality(on, frame) {
   for (const person of scene.people) {
-    const mesh = root?.getObjectByName(`${person.name}_body`);
-    if (!mesh) continue;
-    mesh.traverse((o) => {
+    const rgb = on ? tint(person, frame) ?? [0.6, 0.6, 0.6] : null;
+    for (const node of nodesOf(person)) node.traverse((o) => {
       if (!o.isMesh) return;
-      o.userData.own ??= { map: o.material.map, color: o.material.color.clone() };
-      const rgb = on ? tint(person, frame) : null;
-      o.material.map = on ? null : o.userData.own.map;
-      rgb ? o.material.color.setRGB(...rgb) : o.material.color.copy(on ? new THREE.Color(0.6, 0.6, 0.6) : o.userData.own.color);
-      o.material.needsUpdate = true;
+      o.userData.own ??= o.material;
+      o.userData.plain ??= plainOf(person);
+      if (rgb) o.userData.plain.color.setRGB(...rgb);
+      o.material = rgb ? o.userData.plain : o.userData.own;
     });
   }
 }
+
+// A skinned body stands beside its joints, meshes that change from frame to frame stand below the person.
+function nodesOf(person) {
+  return [person.name, `${person.name}_body`].map((name) => root?.getObjectByName(name)).filter(Boolean);
+}
+
+const plain = new Map();
+function plainOf(person) {
+  if (!plain.has(person.name)) plain.set(person.name, new THREE.MeshStandardMaterial({ roughness: 0.75 }));
+  return plain.get(person.name);
+}
+
+const boxes = new Map();
 
 function show(gltf) {
   if (root) world.remove(root);
@@ -77,11 +88,12 @@ function show(gltf) {
     gltf.animations.forEach((a) => mixer.clipAction(a).play());
     duration = Math.max(...gltf.animations.map((a) => a.duration));
   }
+  for (const [person, box] of boxes) for (const node of nodesOf(person)) node.visible = box.checked;
   seek(0);
   const box = new THREE.Box3();
   root.updateMatrixWorld(true);
   root.traverse((o) => { if (o.isBone) box.expandByPoint(o.getWorldPosition(new THREE.Vector3())); });
-  if (box.isEmpty()) box.setFromObject(root);
+  if (box.isEmpty()) box.copy(boxOverTime());
   const middle = box.getCenter(new THREE.Vector3()), size = Math.max(box.getSize(new THREE.Vector3()).length(), 1.5);
   controls.target.copy(middle);
   camera.position.copy(middle).add(new THREE.Vector3(0.35, 0.25, 1).normalize().multiplyScalar(1.35 * size));
@@ -92,6 +104,18 @@ function show(gltf) {
   floor.position.set(middle.x, box.min.y, middle.z);
   world.add(floor);
   document.body.dataset.loaded = "yes";
+}
+
+// Of meshes that come and go: where those of some moments are.
+function boxOverTime() {
+  const box = new THREE.Box3();
+  for (let k = 0; k < 12; k++) {
+    mixer?.setTime(duration * k / 12);
+    root.updateMatrixWorld(true);
+    root.traverse((o) => { if (o.isMesh && o.getWorldScale(new THREE.Vector3()).x > 0) box.expandByObject(o); });
+  }
+  mixer?.setTime(time);
+  return box.isEmpty() ? box.setFromObject(root) : box;
 }
 
 function seek(seconds) {
@@ -107,9 +131,14 @@ function load(buffer, said) {
   new GLTFLoader().parse(buffer, "", show, (error) => { element("frame").textContent = `${said}: ${error.message ?? error}`; });
 }
 
+function pause() {
+  playing = false;
+  element("play").textContent = "Play";
+}
+
 function controlsOfPage() {
   element("play").onclick = () => { playing = !playing; element("play").textContent = playing ? "Pause" : "Play"; };
-  element("time").oninput = (e) => { playing = false; element("play").textContent = "Play"; seek(e.target.value * duration); };
+  element("time").oninput = (e) => { pause(); seek(e.target.value * duration); };
   element("cameras").onchange = (e) => { frusta.visible = e.target.checked; };
   element("quality").onchange = (e) => colourByQuality(e.target.checked, scene.first_frame + Math.round(time * scene.fps));
   element("file").onchange = async (e) => { if (e.target.files[0]) load(await e.target.files[0].arrayBuffer(), e.target.files[0].name); };
@@ -118,11 +147,9 @@ function controlsOfPage() {
     box.type = "checkbox";
     box.checked = true;
     box.onchange = () => {
-      for (const name of [person.name, `${person.name}_body`]) {
-        const node = root?.getObjectByName(name);
-        if (node) node.visible = box.checked;
-      }
+      for (const node of nodesOf(person)) node.visible = box.checked;
     };
+    boxes.set(person, box);
     label.append(box, ` ${person.label}`);
     element("people").append(label);
   }
@@ -156,5 +183,7 @@ if (embedded) {
   element("frame").textContent = "the scene is too large for this page: open session.glb with the button";
 }
 // For tests and for those who script: seconds to show, or null to play.
-window.troupe = { seek: (s) => { playing = false; seek(s); }, world, camera, controls, duration: () => duration };
+window.troupe = {
+  seek: (s) => { pause(); seek(s); }, load, world, camera, controls, duration: () => duration, nodesOf,
+};
 draw();
