@@ -131,7 +131,8 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--camera", metavar="C")
     inspect.add_argument("--person", type=int, metavar="N")
     inspect.add_argument("--image", metavar="OUT.png", help="draw it instead of listing it")
-    inspect.add_argument("--compare", action="store_true", help="the plain image beside the picture")
+    inspect.add_argument("--compare", action="store_true", help="the plain image beside it; of stages texture "
+                         "and export also how far silhouettes and colours differ, a camera each")
 
     surface = verb("surface", "surfaces of people whose images, masks, cameras and bodies come from elsewhere", None)
     surface.add_argument("folder", metavar="FOLDER", help="the published DeepMultiCap demo's layout, or ours: "

@@ -8,19 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artifacts import Artifact
 from pipeline.association.export_text import association_text
 from pipeline.association.identities import describe
 from pipeline.export.meshes import former_meshes
 from pipeline.export.people import merged_tracks, no_tracks, npz_bytes
 from pipeline.export.skeletons import skeleton_arrays
 from pipeline.files import write_atomic
-from pipeline.meshes.sequence import MeshSequence
 from tasks.bodies import load_model
+from tasks.delivered import stands, surfaces
 from tasks.execution import Context
 from tasks.manifests import put_manifest
 from tasks.people import Source, bodies_of, names_of, tracks_of
-from tasks.texture import LightSequence
 
 MOTION = ("bvh", "trc", "c3d", "usdc", "usdz", "npz")
 """Suffixes of files in ``export/motion``."""
@@ -85,7 +83,7 @@ def _write_meshes(context: Context, folder: Path, model, bodies: dict, frames: n
     from pipeline.export.meshes import BestMeshes, body_meshes, write_frame_meshes
 
     config, up, step = context.session.config.export, context.rig().up, context.session.config.capture.frames.step
-    best = BestMeshes(_surfaces(context), _stands(context, model, bodies))
+    best = BestMeshes(surfaces(context), stands(context, model, bodies, config.simplify_mm / 1000))
     scene = ChangingScene(config.surface_glb_mb * 1e6, fps, step, int(frames[0])) if config.surface_glb_mb else None
     files = []
     for done, (frame, posed) in enumerate(body_meshes(model, bodies, frames), 1):
@@ -104,30 +102,6 @@ def _write_meshes(context: Context, folder: Path, model, bodies: dict, frames: n
     files.append(_write(folder / "meshes" / SOURCES_FILE, told))
     context.writer.attribute("mesh_sources", {i: {s: len(f) for s, f in of.items()} for i, of in best.used.items()})
     return files
-
-
-POSES_CHECKED = 6
-"""Of a person's track: in so many of its poses the light body is held to the bound."""
-
-
-def _stands(context: Context, model, bodies: dict) -> dict:
-    """Person id -> what stands in for them where there is no surface."""
-    from pipeline.export.bodies import posable, posed_vertices
-    from pipeline.export.meshes import Stand
-
-    bound_m, faces, found = context.session.config.export.simplify_mm / 1000, model.faces.cpu().numpy(), {}
-    registered = {p.person: context.open(p) for p in context.parts("registration")}
-    for person, body in bodies.items():
-        stand = Stand(person, faces)
-        dress = registered.get(person)
-        if dress is not None and dress.attribute("valid"):
-            stand = Stand(person, faces, dress["offsets"].astype(np.float64), dress["vertex_colours"])
-        rows = np.flatnonzero(posable(body))
-        if bound_m and len(rows):
-            some = rows[np.unique(np.linspace(0, len(rows) - 1, POSES_CHECKED).astype(int))]
-            stand = stand.made_light(list(posed_vertices(model, body, some).astype(np.float64)), bound_m)
-        found[person] = stand
-    return found
 
 
 def _viewer(context: Context, scene: bytes, bodies: dict, frames: np.ndarray, fps: float) -> str:
@@ -211,31 +185,6 @@ def _body_motion(context: Context, bodies: dict, frames: np.ndarray, fps: float)
         if kind in wanted and motions:
             made[f"session.{kind}"] = usd_bytes(kind, list(motions.values()), (int(frames[0]), int(frames[-1])), fps)
     return made
-
-
-class _Plain(MeshSequence):
-    """Surfaces that nobody made light or coloured."""
-
-    def __init__(self, artifact: Artifact, stage: str) -> None:
-        super().__init__(artifact)
-        self._stage = stage
-
-    def colours(self, frame: int) -> None:
-        return None
-
-    def source(self, frame: int) -> str:
-        return self._stage
-
-
-def _surfaces(context: Context) -> dict[int, list]:
-    """Person id -> what there is of their surfaces, the better first."""
-    found: dict[int, list] = {}
-    for part in context.parts("texture"):
-        found.setdefault(part.person, []).append(LightSequence(context.open(part)))
-    for stage in ("fusion", "surface"):
-        for part in context.parts(stage):
-            found.setdefault(part.person, []).append(_Plain(context.open(part), stage))
-    return found
 
 
 def _fitted_joints(context: Context, bodies: dict) -> dict:

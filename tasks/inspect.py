@@ -21,6 +21,8 @@ from tasks.parts import Part
 from tasks.people import bodies_of, camera_detections, masks_of_frame, posed_bodies, tracks_of
 from tasks.stages import stage_named
 
+RESULTS = ("texture", "export")
+"""Stages whose picture is what is delivered, as the cameras would see it."""
 CLOSEUPS = {"surface": ("surface",), "fusion": ("surface", "fusion")}
 """Stages that are shown close up, and whose meshes stand beside one another."""
 
@@ -69,7 +71,7 @@ def _selected(part: Part, options: Namespace) -> bool:
 
 def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
     rig = cached.rig()
-    known = (*LAYERS, *CLOSEUPS, surface_pictures.STAGE)
+    known = (*LAYERS, *CLOSEUPS, surface_pictures.STAGE, *RESULTS)
     if stage not in known or rig is None or not cached.parts("timeline"):
         raise InputError(f"stage {stage}", "has no picture", f"Run the session; pictures: {', '.join(known)}")
     timeline = cached.open(Part("timeline"))
@@ -80,6 +82,8 @@ def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
     frame = int(frames[0]) if options.frame is None else options.frame
     if frame not in frames:
         raise InputError("--frame", f"the session has no frame {frame}", f"Frames: {frames[0]} to {frames[-1]}")
+    if stage in RESULTS:
+        return _result(cached, frame, frames, options)
     image = None
     if Part("frames", camera=camera) in cached.parts("frames"):
         image = read_image(cached.open(Part("frames", camera=camera)), int(np.searchsorted(frames, frame)))
@@ -105,6 +109,25 @@ def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
         )
     except (ValueError, KeyError) as error:
         raise InputError(f"stage {stage}", str(error.args[0]), "Choose another") from None
+
+
+def _result(cached: Cached, frame: int, frames: np.ndarray, options: Namespace) -> np.ndarray:
+    """What is delivered of a frame in one camera or all; with ``--compare`` beside what they saw."""
+    from tasks.delivered import Delivered
+
+    rig, row = cached.rig(), int(np.searchsorted(frames, frame))
+
+    def image(name: str) -> np.ndarray | None:
+        part = Part("frames", camera=name)
+        return read_image(cached.open(part), row) if part in cached.parts("frames") else None
+
+    cameras = rig.cameras if options.camera is None else (rig[options.camera],)
+    found = Delivered(cached).comparison(frame, cameras, image, options.person, options.compare)
+    if found is None:
+        raise InputError(f"frame {frame}", "nobody is in view", "Choose another frame, camera or person")
+    picture, lines = found
+    print("\n".join(lines))
+    return picture
 
 
 def _closeup(

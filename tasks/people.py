@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.artifacts import Artifact
 from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
-from pipeline.cameras import Camera
+from pipeline.cameras import Camera, Rig
 from pipeline.config import Session
 from pipeline.keypoints.detections import Detections, concatenate
 from pipeline.quality.drawing import Mesh
@@ -27,6 +27,9 @@ class Source(Protocol):
 
     session: Session
     graph: Graph
+
+    def rig(self) -> Rig | None:
+        """The cameras as the stored images show them."""
 
     def parts(self, stage: str) -> list[Part]:
         """Parts of a stage whose artifacts may be read."""

@@ -140,6 +140,7 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
     agreement = _mask_agreement(cached, frames)
     cameras, mask_flags = _with_masks(cached, rig, cameras, agreement)
     flags += mask_flags
+    cameras = _with_result(cached, cameras)
     flags += _fusion_flags(cached)
     state, sentence = verdict(stages, people, flags, len(frames), len(cameras))
     if not cached.session.has_capture and state == "complete":
@@ -208,6 +209,17 @@ def _with_masks(
         for c in cameras
     )
     return told, (*agreement.flags(), *surface_flags(on_surfaces))
+
+
+def _with_result(cached: Cached, cameras: Sequence[CameraFigures]) -> tuple[CameraFigures, ...]:
+    """Figures of the cameras with how the meshes as delivered look in them."""
+    from tasks.delivered import Delivered, agreement
+
+    if not cached.parts("segmentation"):
+        return tuple(cameras)
+    found = agreement(Delivered(cached))
+    told = {n: {"silhouette_iou": iou, "colour_error": colour} for n, (iou, colour) in found.items()}
+    return tuple(replace(c, **told.get(c.camera, {})) for c in cameras)
 
 
 def _refinement_flags(cached: Cached, rig: Rig | None) -> tuple[Flag, ...]:

@@ -365,6 +365,7 @@ STAGES: dict[str, Stage] = {
             tolerant=True,
             modules=(
                 "tasks/export.py",
+                "tasks/delivered.py",
                 "pipeline/export/*.py",
                 "pipeline/meshes/*.py",
                 "pipeline/quality/viewer_page.py",

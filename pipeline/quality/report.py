@@ -178,9 +178,14 @@ def _people(summary: Summary) -> str:
 def _cameras(cameras: Sequence[CameraFigures]) -> str:
     overlaps = [
         (title, "n", lambda c, name=name: _share(getattr(c, name)))
-        for title, name in (("Masks on bodies", "mask_body_iou"), ("Masks on surfaces", "mask_surface_iou"))
+        for title, name in (
+            ("Masks on bodies", "mask_body_iou"), ("Masks on surfaces", "mask_surface_iou"),
+            ("Silhouettes of the result", "silhouette_iou"),
+        )
         if any(getattr(c, name) is not None for c in cameras)
     ]
+    if any(c.colour_error is not None for c in cameras):
+        overlaps.append(("Colours off by", "n", lambda c: _number(c.colour_error)))
     return _table(
         [
             ("Camera", "", lambda c: f"<b>{text(c.camera)}</b>"),

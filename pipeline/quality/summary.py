@@ -90,7 +90,8 @@ class CameraFigures:
 
     ``seen_share`` is in how many person-frames it saw the person. ``frames_missing`` have no image near their time.
     ``mask_body_iou`` and ``mask_surface_iou`` are medians of how people's masks and projected bodies and surfaces
-    overlap.
+    overlap; ``silhouette_iou`` and ``colour_error`` (mean absolute difference, 0..255) hold the meshes as delivered
+    against what the camera saw.
     """
 
     camera: str
@@ -106,6 +107,8 @@ class CameraFigures:
     sync_confidence: float | None
     mask_body_iou: float | None = None
     mask_surface_iou: float | None = None
+    silhouette_iou: float | None = None
+    colour_error: float | None = None
 
 
 @dataclass(frozen=True)

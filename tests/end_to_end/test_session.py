@@ -12,7 +12,7 @@ from tasks.demo import SESSION, joint_errors
 from tests.tasks.walkers_session import command
 
 CAMERAS, FRAMES = 4, 16
-EXPORT = "export: {formats: [ply, glb], scene_meshes: true, simplify_mm: 0, texture: false}\n"
+EXPORT = "export: {formats: [ply, glb], scene_meshes: true, simplify_mm: 0}\n"
 """Meshes as they are: what they are held against is exact."""
 
 
@@ -102,6 +102,8 @@ def test_the_report_says_what_was_found(export):
     assert summary["counts"]["people"] == 2 and summary["counts"]["frames"] == FRAMES
     assert {s["state"] for s in summary["stages"]} == {"done"}
     assert summary["counts"]["reprojection_median_px"] < 10
+    for camera in summary["cameras"]:
+        assert camera["silhouette_iou"] > 0.6 and camera["colour_error"] < 30
     page = (export / "report.html").read_text()
     assert "<script" not in page and "demo" in page and "data:image/jpeg" in page
 
@@ -123,6 +125,9 @@ def test_inspect_draws_any_stage(demo, tmp_path):
         assert done.returncode == 0, done.stderr
     plain, drawn = (cv2.imread(str(tmp_path / f"{s}.png")).astype(int) for s in ("frames", "bodies"))
     assert plain.shape == drawn.shape == (480, 640, 3)
+    done = command("inspect", demo / "session.yaml", "export", "--frame", 5, "--compare", "--image",
+                   tmp_path / "result.png")  # fmt: skip
+    assert done.returncode == 0 and done.stdout.count("IoU 0.") == 2 * CAMERAS, done.stdout + done.stderr
     changed = np.abs(plain - drawn).max(-1) > 40
     assert 0.01 < changed.mean() < 0.6
     listed = command("inspect", demo / "run" / "cache" / "bodies" / "person_0.h5").stdout
