@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import trimesh
 
 from pipeline.cameras import Camera
 from pipeline.meshes.glb import StillMesh
@@ -78,5 +77,4 @@ def test_the_nearest_is_in_front():
     near = square(colour=(250, 0, 0))
     near = StillMesh("near", near.vertices * 0.5 - (0, 0, 1), near.faces, (9, 9, 9), colours=near.colours)
     picture = comparison(CAMERA, None, {1: (near, ONES), 0: (square(), ONES)}, RASTER, "x", beside=False, height=200)
-    assert trimesh.util.is_shape(picture, (-1, -1, 3))
-    assert tuple(picture[110, picture.shape[1] // 2]) == (250, 0, 0) and tuple(picture[150, 40]) == (100, 150, 50)
+    np.testing.assert_allclose(picture[110, [picture.shape[1] // 2, 40]], [(250, 0, 0), (100, 150, 50)], atol=2)
