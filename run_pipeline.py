@@ -162,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
 
     evaluate = verb("evaluate", "run a benchmark against known answers and print its table", None)
     evaluate.add_argument("benchmark", metavar="BENCHMARK",
-                          help="association, body, segmentation, table1, fusion or stills")
+                          help="association, body, segmentation, table1, fusion, texture or stills")
     evaluate.add_argument("config", metavar="CONFIG", nargs="?",
                           help="configuration (YAML); default: configs/benchmarks/BENCHMARK.yaml")
     evaluate.add_argument("--json", metavar="FILE", help="write the rows there too")

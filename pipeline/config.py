@@ -288,6 +288,10 @@ class ExportConfig(Section):
         "vertices of the meshes a frame."
     )
     texture_size: int = Field(1024, ge=64, le=8192, description="Texels a side of the texture.")
+    blur_faces: bool = Field(
+        False, description="Blur faces in overlays, report, inspected pictures, stills' pictures, textures and vertex "
+        "colours, as far as somebody is found there. Recordings and cache keep them: give away OUTPUT/export alone."
+    )
     overlays: bool = Field(True, description="A video a camera with skeletons and bodies drawn over it.")
     overlay_height: int = Field(720, ge=90, le=4320, description="Height of the overlay videos, pixels.")
 

@@ -11,6 +11,7 @@ from pipeline.artifacts import Artifact
 from pipeline.body.parameters import BodyTrack
 from pipeline.meshes.glb import StillMesh
 from pipeline.meshes.sequence import MeshSequence
+from tasks.faces import blur_of
 from tasks.people import Source, bodies_of, masks_of_frame, posed_bodies, seen_of_frame
 from tasks.texture import LightSequence
 
@@ -72,6 +73,7 @@ class Delivered:
         from tasks.bodies import load_model
 
         self._source, self._rig, self._raster = source, source.rig(), Open3DRaster(threads=1)
+        self._blur = blur_of(source)
         self._bodies, self._surfaces = bodies_of(source), surfaces(source)
         model = load_model(source.session) if self._bodies else None
         self._best = BestMeshes(self._surfaces, stands(source, model, self._bodies, 0) if self._bodies else {})
@@ -111,7 +113,7 @@ class Delivered:
         from pipeline.quality.compare import view_score
 
         masks, out = masks_of_frame(self._source, frame), {}
-        for name, seen in seen_of_frame(self._source, frame, person, self._rig.cameras).items():
+        for name, seen in seen_of_frame(self._source, frame, person, self._rig.cameras, self._blur).items():
             hidden = masks.hidden(name, frame, person)
             score = view_score(seen, hidden, mesh, self.gain(person, name), self._raster)
             if score is not None:

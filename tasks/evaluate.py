@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, str] = {
     "stills": "tasks.benchmarks.stills",
     "fusion": "tasks.benchmarks.fusion",
     "table1": "tasks.benchmarks.table1",
+    "texture": "tasks.benchmarks.texture",
 }
 """Names of benchmarks and the modules that run them."""
 

@@ -16,6 +16,7 @@ from pipeline.meshes.sequence import MeshSequence
 from pipeline.quality.inspect import LAYERS, artifact_tree, encoded_picture, stage_picture
 from tasks import surface_pictures
 from tasks.cached import Cached
+from tasks.faces import blur_of
 from tasks.frames import read_image
 from tasks.parts import Part
 from tasks.people import bodies_of, camera_detections, masks_of_frame, posed_bodies, tracks_of
@@ -87,9 +88,12 @@ def _picture(cached: Cached, stage: str, options: Namespace) -> np.ndarray:
     image = None
     if Part("frames", camera=camera) in cached.parts("frames"):
         image = read_image(cached.open(Part("frames", camera=camera)), int(np.searchsorted(frames, frame)))
+        image = None if image is None else blur_of(cached)(rig[camera], frame, image)
     if stage in CLOSEUPS:
         return _closeup(cached, stage, rig[camera], image, frame, options.person)
     if stage == surface_pictures.STAGE:
+        if cached.session.config.export.blur_faces:
+            raise InputError(f"stage {stage}", "its picture shows faces", "Set export.blur_faces to false to see it")
         return surface_pictures.inputs_picture(cached, frame, options.person)
     needed = LAYERS[stage]
     try:
@@ -115,11 +119,12 @@ def _result(cached: Cached, frame: int, frames: np.ndarray, options: Namespace) 
     """What is delivered of a frame in one camera or all; with ``--compare`` beside what they saw."""
     from tasks.delivered import Delivered
 
-    rig, row = cached.rig(), int(np.searchsorted(frames, frame))
+    rig, row, blur = cached.rig(), int(np.searchsorted(frames, frame)), blur_of(cached)
 
     def image(name: str) -> np.ndarray | None:
         part = Part("frames", camera=name)
-        return read_image(cached.open(part), row) if part in cached.parts("frames") else None
+        found = read_image(cached.open(part), row) if part in cached.parts("frames") else None
+        return None if found is None else blur(rig[name], frame, found)
 
     cameras = rig.cameras if options.camera is None else (rig[options.camera],)
     found = Delivered(cached).comparison(frame, cameras, image, options.person, options.compare)

@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.config import Session
 from pipeline.export.people import merged_tracks
 from tasks.execution import Context
+from tasks.faces import blur_of
 from tasks.frames import read_image
 from tasks.manifests import put_manifest
 from tasks.people import bodies_of, camera_detections, detections_stage, posed_bodies, tracks_of
@@ -24,7 +25,7 @@ def compute(context: Context) -> None:
     rig, name = context.rig(), context.part.camera
     images, timeline = context.input("frames"), context.input("timeline")
     frames, fps = timeline["frames"], timeline.attribute("fps")
-    tracks = tracks_of(context)
+    tracks, blur = tracks_of(context), blur_of(context)
     overlay = Overlay(
         rig[name],
         detections=camera_detections(context, name, masks=False),
@@ -37,7 +38,8 @@ def compute(context: Context) -> None:
 
     def pictures() -> Iterator[np.ndarray]:
         for row, frame in enumerate(frames):
-            yield overlay.draw(read_image(images, row), int(frame))
+            image = read_image(images, row)
+            yield overlay.draw(None if image is None else blur(rig[name], int(frame), image), int(frame))
             context.progress((row + 1) / len(frames))
 
     path = context.session.output / "export" / "overlays" / f"{name}.mp4"

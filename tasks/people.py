@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pipeline.texture.views import Seen
 
 
+Blur = Callable[[Camera, int, np.ndarray], np.ndarray]
+"""Takes a camera, a frame number and its image (H, W, 3), and gives the image without faces."""
+
+
 class Source(Protocol):
     """Where artifacts come from: a stage's context, or everything that is cached."""
 
@@ -106,8 +110,11 @@ def masks_of_frame(source: Source, frame: int) -> Masks | None:
     return None
 
 
-def seen_of_frame(source: Source, frame: int, person: int, cameras: Sequence[Camera]) -> dict[str, Seen]:
-    """Camera name -> what it saw of a person in a frame; cameras without an image or a mask of them are left out."""
+def seen_of_frame(
+    source: Source, frame: int, person: int, cameras: Sequence[Camera], blur: Blur
+) -> dict[str, Seen]:
+    """Camera name -> what it saw of a person in a frame, as it may be shown (``tasks.faces``); cameras without an image
+    or a mask of them are left out."""
     from pipeline.texture.views import Seen
     from tasks.frames import read_image
 
@@ -121,7 +128,7 @@ def seen_of_frame(source: Source, frame: int, person: int, cameras: Sequence[Cam
             continue
         image = read_image(source.open(Part("frames", camera=camera.name)), row)
         if image is not None:
-            views[camera.name] = Seen(camera, image, mask)
+            views[camera.name] = Seen(camera, blur(camera, frame, image), mask)
     return views
 
 

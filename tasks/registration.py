@@ -9,6 +9,7 @@ from pipeline.config import Session
 from pipeline.meshes.sequence import MeshSequence
 from tasks.bodies import load_model, model_path
 from tasks.execution import Context
+from tasks.faces import blur_of
 from tasks.people import bodies_of, seen_of_frame
 
 FRAMES = 12
@@ -78,7 +79,7 @@ class _Source:
 
     def __init__(self, context: Context, model, body: BodyTrack) -> None:
         self._context, self._model, self._body = context, model, body
-        self._rig = context.rig()
+        self._rig, self._blur = context.rig(), blur_of(context)
         self.cameras = list(self._rig.names)
         sequences = {s: [MeshSequence(context.open(p)) for p in context.parts(s)] for s in ("fusion", "surface")}
         self._surfaces = [*sequences["fusion"], *sequences["surface"]]
@@ -96,7 +97,7 @@ class _Source:
 
         row = int(np.searchsorted(self._body.frames, frame))
         vertices = posed_vertices(self._model, self._body, np.array([row]))[0].astype(np.float64)
-        views = seen_of_frame(self._context, frame, self._context.part.person, self._rig.cameras)
+        views = seen_of_frame(self._context, frame, self._context.part.person, self._rig.cameras, self._blur)
         return Instant(vertices, self._surface(frame), views)
 
     def _surface(self, frame: int, peek: bool = False):

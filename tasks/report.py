@@ -25,6 +25,7 @@ from pipeline.files import write_atomic
 from pipeline.synchronisation import Sync
 from tasks import status
 from tasks.cached import Cached
+from tasks.faces import blur_of
 from tasks.frames import read_image
 from tasks.parts import Part
 from tasks.people import (
@@ -366,14 +367,15 @@ def _pictures(cached: Cached, summary: Summary, residuals: Residuals | None) -> 
 
     if not cached.parts("frames"):
         return []
-    found, bodies = [], posed_bodies(cached.session, bodies_of(cached))
+    found, bodies, blur = [], posed_bodies(cached.session, bodies_of(cached)), blur_of(cached)
     for look in worst_looks(summary, residuals):
         images = cached.open(Part("frames", camera=look.camera))
+        image = read_image(images, int(np.searchsorted(images["frames"], look.frame)))
         drawn = stage_picture(
             "overlays",
             look.frame,
             residuals.rig[look.camera],
-            read_image(images, int(np.searchsorted(images["frames"], look.frame))),
+            None if image is None else blur(residuals.rig[look.camera], look.frame, image),
             detections=camera_detections(cached, look.camera, masks=False),
             tracks=residuals.tracks,
             camera_index=residuals.rig.names.index(look.camera),

@@ -44,6 +44,14 @@ def compute(context: Context) -> None:
     put_manifest(context, files)
 
 
+def _without_faces(image: np.ndarray, people: StillPeople, model, meshes: list[np.ndarray]) -> np.ndarray:
+    from pipeline.quality.faces import blurred, circles, face_vertices
+    from pipeline.stills.pictures import camera_of
+
+    head = face_vertices(model)
+    return blurred(image, circles(camera_of(people), [vertices[head].mean(0) for vertices in meshes]))
+
+
 def _write(context: Context, name: str, source: Path, people: StillPeople, model) -> list[Path]:
     from pipeline.images import encode
     from pipeline.stills.bodies import mesh_files, vertices_of
@@ -55,6 +63,8 @@ def _write(context: Context, name: str, source: Path, people: StillPeople, model
     files = {folder / "people.npz": npz_bytes(people.to_arrays())}
     try:
         image = read_still(source)
+        if context.session.config.export.blur_faces:
+            image = _without_faces(image, people, model, meshes)
         files[folder / "overlay.jpg"] = encode(overlay(image, people, meshes, faces), "jpeg")
     except BadImage as error:
         print(f"warning: {source.name} {error}: no overlay")

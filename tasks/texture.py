@@ -17,6 +17,7 @@ from pipeline.config import Session
 from pipeline.meshes.sequence import Mesh, MeshSequence, MeshWriter
 from tasks.bodies import load_model
 from tasks.execution import Context
+from tasks.faces import blur_of
 from tasks.people import bodies_of, seen_of_frame
 from tasks.surfaces import wants as wants
 
@@ -140,7 +141,7 @@ class _Painter:
         from pipeline.raster_open3d import Open3DRaster
 
         self._context, self._cameras = context, context.rig().cameras
-        self._raster = Open3DRaster(threads=1)
+        self._raster, self._blur = Open3DRaster(threads=1), blur_of(context)
         self._track = next(iter(bodies_of(context).values()), None)
         self._registered, self._model = None, None
         gains: dict[str, np.ndarray] = {}
@@ -156,7 +157,7 @@ class _Painter:
         from pipeline.texture.colours import carried_over, vertex_colours
         from pipeline.texture.views import colour_views
 
-        seen = seen_of_frame(self._context, frame, self._context.part.person, self._cameras)
+        seen = seen_of_frame(self._context, frame, self._context.part.person, self._cameras, self._blur)
         views = colour_views(mesh.vertices, mesh.faces, seen, self._raster)
         gains = np.array([self._gains[name] for name in views]).reshape(-1, 3)
         usual = self._usual(frame, mesh.vertices)

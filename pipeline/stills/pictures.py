@@ -21,7 +21,7 @@ def overlay(image: np.ndarray, people: StillPeople, meshes: list[np.ndarray], fa
     scale = min(1.0, LONGEST / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     out = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    camera = _camera(people)
+    camera = camera_of(people)
     raster = Open3DRaster(threads=1)
     depth = np.full(out.shape[:2], np.inf, np.float32)
     for number, vertices in enumerate(meshes):
@@ -62,7 +62,7 @@ def _of(number: int) -> np.ndarray:
     return np.asarray(person_colour(number), np.float32) * (255 if np.max(person_colour(number)) <= 1 else 1)
 
 
-def _camera(people: StillPeople) -> Camera:
+def camera_of(people: StillPeople) -> Camera:
     focal, (x, y) = people.camera.focal, people.camera.principal
     K = np.array([[focal, 0, x], [0, focal, y], [0, 0, 1.0]])
     return Camera(name="still", K=K, R=np.eye(3), t=np.zeros(3), size=people.size)

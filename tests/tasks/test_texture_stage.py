@@ -156,3 +156,32 @@ def test_the_session_with_nothing_to_do_has_no_such_stage(made):
     path.write_text(text + "export: {texture: false, simplify_mm: 0}\n")
     assert "texture" not in {s.name for s in Real(configure_again(path)).stages()}
     path.write_text(text)
+
+
+def test_faces_are_blurred_where_the_head_is_and_only_there(made):
+    from data.body_models import load_body_arrays, open_body_model
+    from nets.body import BodyModel
+    from pipeline.quality.faces import face_vertices
+    from tasks.faces import blur_of
+    from tasks.people import seen_of_frame
+
+    def looks(text):
+        path = made.session.path
+        before = path.read_text()
+        path.write_text(before + text)
+        graph = Graph(configure_again(path))
+        path.write_text(before)
+        with ExitStack() as stack:
+            context = Context(graph.session, Part("texture", person=0, chunk=CHUNK), graph, None, print, stack)
+            return seen_of_frame(context, FRAME, 0, rig().cameras, blur_of(context))
+
+    shown, hidden = looks(""), looks("export: {blur_faces: true}\n")
+    head = posed(made.session, 0, FRAME)[0][face_vertices(BodyModel(load_body_arrays(open_body_model())))]
+    for camera in rig().cameras:
+        changed = (shown[camera.name].image != hidden[camera.name].image).any(-1)
+        row, column = np.nonzero(changed)
+        pixels = camera.project(head)
+        away = np.linalg.norm(np.column_stack([column, row])[:, None] - pixels, axis=-1).min(1)
+        assert changed.sum() > 50 and away.max() < 12
+        at = np.rint(pixels).astype(int)
+        assert changed[at[:, 1], at[:, 0]].mean() > 0.9

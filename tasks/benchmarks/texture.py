@@ -1,0 +1,146 @@
+"""Colours against cameras that were not asked: people with known surfaces, textured from all views but one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from data.surface_scenes import CATEGORIES, SurfaceScene
+from pipeline.config import Number, Section
+from pipeline.errors import InputError
+from tasks.benchmarks.benchmark import Benchmark, Request, Row
+from tasks.benchmarks.scene_sources import DatasetConfig, open_source
+
+Method = Literal["ours", "ours_light", "unbalanced", "mean"]
+Category = Literal["single", "occluded", "two_natural", "two_close", "three"]
+MEASURES = {"colour_error": 2, "seen_error": 2, "seen_share": 3, "given_views_error": 2}
+
+
+class TextureBenchmark(Section):
+    """See configs/benchmarks/texture.yaml."""
+
+    dataset: DatasetConfig = Field(DatasetConfig(), description="Where the scenes come from.")
+    methods: list[Method] = Field(
+        ["ours", "ours_light", "unbalanced", "mean"], min_length=1, description="How colours are made."
+    )
+    categories: list[Category] = Field(list(CATEGORIES), min_length=1, description="Of scenes.")
+    scenes: int | None = Field(1, ge=1, description="The first so many of each category; null: all.")
+    views: int = Field(7, ge=3, le=24, description="Cameras round the scene, the one left out included.")
+    left_out: int = Field(2, ge=1, description="So many cameras are left out, one after another.")
+    simplify_mm: Number = Field(4.0, gt=0, description="Of ours_light, as export.simplify_mm.")
+
+
+def run(config: TextureBenchmark, request: Request) -> list[Row]:
+    """One row a method and category."""
+    if config.left_out > config.views:
+        raise InputError("left_out", f"there are {config.views} views", "Leave out fewer")
+    source = open_source(config.dataset, request.resolve)
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for category in config.categories:
+        for name in source.names(category)[: config.scenes]:
+            scene = source.load(name, config.views)
+            for method in config.methods:
+                found.setdefault((method, category), []).extend(_scores(scene, method, config))
+            request.tell(f"texture: {name}")
+    rows = []
+    for (method, category), scores in found.items():
+        means = {m: float(np.nanmean([s[m] for s in scores])) for m in MEASURES} if scores else {}
+        rows.append({"method": method, "category": category, "views": config.views - 1, **means})
+    return sorted(rows, key=lambda row: config.methods.index(row["method"]))
+
+
+def _scores(scene: SurfaceScene, method: Method, config: TextureBenchmark) -> Iterator[dict[str, float]]:
+    """Of every person in every camera that is left out."""
+    from pipeline.meshes.simplify import simplified
+    from pipeline.raster_open3d import Open3DRaster
+    from pipeline.texture.colours import carried_over
+    from pipeline.texture.views import Seen, colour_views
+
+    raster = Open3DRaster(threads=1)
+    for number, person in enumerate(scene.people, 1):
+        if person.surface is None:
+            continue
+        vertices, faces = person.surface
+        seen = {
+            c.name: Seen(c, image, labels == number)
+            for c, image, labels in zip(scene.rig.cameras, scene.images, scene.labels, strict=True)
+            if (labels == number).any()
+        }
+        light = simplified(vertices, faces, config.simplify_mm / 1000) if method == "ours_light" else None
+        everybody = colour_views(vertices, faces, seen, raster)
+        for out in [c.name for c in scene.rig.cameras][: config.left_out]:
+            given = [n for n in everybody if n != out]
+            if out not in everybody or not given:
+                continue
+            colours, covered = METHODS[method](vertices, faces, [everybody[n] for n in given])
+            mesh, values, known = (vertices, faces), colours, covered
+            if light is not None:
+                mesh = (light.vertices, light.faces)
+                values, known = carried_over(*mesh, vertices, colours), _nearest(covered, vertices, light.vertices)
+            held = _error(everybody[out], *mesh, values, known, raster)
+            rest = [_error(everybody[n], *mesh, values, known, raster)["colour_error"] for n in given]
+            yield held | {"seen_share": float(covered.mean()), "given_views_error": float(np.nanmean(rest))}
+
+
+def _nearest(values: np.ndarray, places: np.ndarray, points: np.ndarray) -> np.ndarray:
+    from scipy.spatial import cKDTree
+
+    return values[cKDTree(places).query(points)[1]]
+
+
+Coloured = tuple[np.ndarray, np.ndarray]
+"""Colours (V, 3) and which vertices (V,) some view saw."""
+
+
+def _ours(vertices: np.ndarray, faces: np.ndarray, views: Sequence) -> Coloured:
+    from pipeline.meshes.geometry import vertex_normals
+    from pipeline.texture.colours import vertex_colours
+    from pipeline.texture.exposure import camera_gains
+
+    normals = vertex_normals(vertices, faces).astype(np.float64)
+    samples = [v.sample(vertices, normals) for v in views]
+    gains = camera_gains(*(np.stack([s[k] for s in samples], 1) for k in (0, 1)))
+    return vertex_colours(vertices, faces, views, gains)
+
+
+def _unbalanced(vertices: np.ndarray, faces: np.ndarray, views: Sequence) -> Coloured:
+    from pipeline.texture.colours import vertex_colours
+
+    return vertex_colours(vertices, faces, views, np.ones((len(views), 3)))
+
+
+def _mean(vertices: np.ndarray, faces: np.ndarray, views: Sequence) -> Coloured:
+    """The plain mean over all views that see a vertex; grey where none does."""
+    from pipeline.meshes.geometry import vertex_normals
+
+    normals = vertex_normals(vertices, faces).astype(np.float64)
+    samples = [v.sample(vertices, normals) for v in views]
+    known = np.stack([w > 0 for _, w in samples], 1)
+    total = (np.stack([c for c, _ in samples], 1) * known[..., None]).sum(1)
+    seen = known.any(1)
+    return np.where(seen[:, None], total / np.maximum(known.sum(1), 1)[:, None], 128.0), seen
+
+
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray, Sequence], Coloured]] = {
+    "ours": _ours, "ours_light": _ours, "unbalanced": _unbalanced, "mean": _mean,
+}  # fmt: skip
+
+
+def _error(view, vertices, faces, colours, known, raster) -> dict[str, float]:
+    """Mean absolute differences, 0..255, in the view's own exposure: a factor a channel, the median of all pixels."""
+    result = raster.render(vertices, faces, view.camera)
+    both = result.hit & view.mask
+    if not both.any():
+        return {"colour_error": np.nan, "seen_error": np.nan}
+    values = np.column_stack([colours, 255.0 * known])
+    shown, image = result.interpolate(faces, values, 0.0)[both], view.image[both].astype(np.float64)
+    factor = np.median((image + 1) / (shown[:, :3] + 1), axis=0)
+    off = np.abs(np.clip(shown[:, :3] * factor, 0, 255) - image).mean(1)
+    sure = shown[:, 3] > 127
+    return {"colour_error": float(off.mean()), "seen_error": float(off[sure].mean()) if sure.any() else np.nan}
+
+
+BENCHMARK = Benchmark(TextureBenchmark, run, MEASURES)
