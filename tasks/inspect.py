@@ -12,20 +12,25 @@ from pipeline.cameras import Camera
 from pipeline.config import load_session
 from pipeline.errors import InputError
 from pipeline.files import write_atomic
-from pipeline.meshes.sequence import MeshSequence
 from pipeline.quality.inspect import LAYERS, artifact_tree, encoded_picture, stage_picture
 from tasks import surface_pictures
 from tasks.cached import Cached
 from tasks.faces import blur_of
 from tasks.frames import read_image
 from tasks.parts import Part
-from tasks.people import bodies_of, camera_detections, masks_of_frame, posed_bodies, tracks_of
+from tasks.people import (
+    CLOSEUPS,
+    bodies_of,
+    camera_detections,
+    masks_of_frame,
+    meshes_by_stage,
+    posed_bodies,
+    tracks_of,
+)
 from tasks.stages import stage_named
 
 RESULTS = ("texture", "export")
 """Stages whose picture is what is delivered, as the cameras would see it."""
-CLOSEUPS = {"surface": ("surface",), "fusion": ("surface", "fusion")}
-"""Stages that are shown close up, and whose meshes stand beside one another."""
 
 
 def command(options: Namespace) -> int:
@@ -141,15 +146,7 @@ def _closeup(
     """The people of a frame as the stages before and including this one have them, beside one another."""
     from pipeline.quality.closeup import closeup
 
-    columns = {}
-    for source in CLOSEUPS[stage]:
-        meshes = [
-            (p.person, MeshSequence(cached.open(p)))
-            for p in cached.parts(source)
-            if p.chunk[0] <= frame < p.chunk[1] and person in (None, p.person)
-        ]
-        found = {i: sequence.mesh(frame) for i, sequence in meshes if sequence.has(frame)}
-        columns[source] = {i: (mesh.vertices, mesh.faces) for i, mesh in found.items()}
+    columns = meshes_by_stage(cached, stage, frame, person)
     if not any(columns.values()):
         raise InputError(f"stage {stage}", f"there is no surface in frame {frame}", "See run_pipeline.py status")
     try:

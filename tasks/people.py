@@ -152,3 +152,23 @@ def surfaces_of(source: Source) -> dict[int, tuple[np.ndarray, Callable[[int], M
         return at
 
     return {person: (np.array(sorted(of)), mesh(of)) for person, of in found.items() if of}
+
+
+CLOSEUPS = {"surface": ("surface",), "fusion": ("surface", "fusion")}
+"""Stages that are shown close up, and whose meshes stand beside one another."""
+
+
+def meshes_by_stage(source: Source, stage: str, frame: int, person: int | None = None) -> dict[str, dict[int, Mesh]]:
+    """The meshes of a frame as the stages before and including this one (of ``CLOSEUPS``) have them, by person id."""
+    from pipeline.meshes.sequence import MeshSequence
+
+    columns: dict[str, dict[int, Mesh]] = {}
+    for name in CLOSEUPS[stage]:
+        sequences = [
+            (p.person, MeshSequence(source.open(p)))
+            for p in source.parts(name)
+            if p.chunk[0] <= frame < p.chunk[1] and person in (None, p.person)
+        ]
+        meshes = {i: sequence.mesh(frame) for i, sequence in sequences if sequence.has(frame)}
+        columns[name] = {i: (mesh.vertices, mesh.faces) for i, mesh in meshes.items()}
+    return columns

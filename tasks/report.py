@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import platform
+import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from multiprocessing.process import BaseProcess
@@ -29,9 +30,11 @@ from tasks.faces import blur_of
 from tasks.frames import read_image
 from tasks.parts import Part
 from tasks.people import (
+    CLOSEUPS,
     bodies_of,
     camera_detections,
     masks_of_frame,
+    meshes_by_stage,
     names_of,
     posed_bodies,
     surfaces_of,
@@ -42,8 +45,10 @@ from tasks.records import Made, Records
 from tasks.stages import STAGES
 
 if TYPE_CHECKING:
+    from pipeline.quality.drawing import Mesh
     from pipeline.quality.figures import Residuals
-    from pipeline.quality.mask_figures import MaskAgreement
+    from pipeline.quality.mask_figures import MaskAgreement, SurfaceAgreement
+    from pipeline.quality.overview import Look
     from pipeline.quality.report import Link, Picture
     from pipeline.quality.summary import CameraFigures, Flag, PartRecord, QualityTrack, StageFigures, Summary
 
@@ -56,7 +61,7 @@ _FILES = {
     "skeletons.npz": "joints in world metres",
     "bodies.npz": "SMPL-X parameters",
     "identities.json": "who was there when",
-    "meshes": "body meshes a frame",
+    "meshes": "a mesh a person and frame: fused surface, else surface, else body",
     "motion": "BVH, TRC, C3D, USD and parameters for other tools",
     "overlays": "videos with everything drawn over",
     "summary.json": "the figures of this page",
@@ -102,8 +107,8 @@ def _write(session: Session, page: Path) -> None:
         from pipeline.quality.summary import summary_json
 
         with Cached(session) as cached:
-            summary, residuals = _summary(cached)
-            pictures = _pictures(cached, summary, residuals)
+            summary, evidence = _summary(cached)
+            pictures = _pictures(cached, summary, evidence)
             turning = _turntable(cached, summary)
         write_atomic(page.parent / "summary.json", summary_json(summary))
         write_atomic(page, render_report(summary, plots_of(summary), pictures, _links(page.parent), turning))
@@ -114,7 +119,16 @@ def _write(session: Session, page: Path) -> None:
         sys.exit(1)
 
 
-def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
+@dataclass(frozen=True)
+class _Evidence:
+    """What the worst frames are chosen by."""
+
+    residuals: Residuals | None
+    masks: MaskAgreement
+    surfaces: SurfaceAgreement
+
+
+def _summary(cached: Cached) -> tuple[Summary, _Evidence]:
     from pipeline.association.evidence import drifting_cameras
     from pipeline.quality.figures import Residuals, camera_figures, person_figures, quality_tracks
     from pipeline.quality.flags import all_flags
@@ -139,10 +153,13 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
     )
     flags += _refinement_flags(cached, rig)
     agreement = _mask_agreement(cached, frames)
-    cameras, mask_flags = _with_masks(cached, rig, cameras, agreement)
+    on_surfaces = _surface_agreement(cached, rig, agreement)
+    cameras, mask_flags = _with_masks(cameras, agreement, on_surfaces)
     flags += mask_flags
     cameras = _with_result(cached, cameras)
     flags += _fusion_flags(cached)
+    config = shlex.quote(str(cached.session.path))
+    flags = tuple(replace(f, remedy=f.remedy.replace("inspect CONFIG", f"inspect {config}")) for f in flags)
     state, sentence = verdict(stages, people, flags, len(frames), len(cameras))
     if not cached.session.has_capture and state == "complete":
         told = _stills_counts(cached)
@@ -168,7 +185,7 @@ def _summary(cached: Cached) -> tuple[Summary, Residuals | None]:
         ),
         versions=_versions(),
     )
-    return summary, residuals
+    return summary, _Evidence(residuals, agreement, on_surfaces)
 
 
 def _mask_agreement(cached: Cached, frames: np.ndarray) -> MaskAgreement:
@@ -193,18 +210,23 @@ def _fusion_tracks(cached: Cached, frames: np.ndarray) -> list[QualityTrack]:
     return [QualityTrack(name, "mm", v, person=p) for (name, p), v in sorted(found.items(), key=lambda i: i[0])]
 
 
-def _with_masks(
-    cached: Cached, rig: Rig | None, cameras: Sequence[CameraFigures], agreement: MaskAgreement
-) -> tuple[tuple[CameraFigures, ...], tuple[Flag, ...]]:
-    """Figures of the cameras with how masks overlap with bodies and surfaces, and flags about it."""
-    from pipeline.quality.mask_figures import surface_agreement, surface_flags
+def _surface_agreement(cached: Cached, rig: Rig | None, agreement: MaskAgreement) -> SurfaceAgreement:
+    from pipeline.quality.mask_figures import surface_agreement
 
     surfaces = surfaces_of(cached)
-    on_surfaces = {}
-    if rig is not None and agreement.cameras and surfaces:
-        from pipeline.raster_open3d import Open3DRaster
+    if rig is None or not agreement.cameras or not surfaces:
+        return {}
+    from pipeline.raster_open3d import Open3DRaster
 
-        on_surfaces = surface_agreement(rig, lambda n: masks_of_frame(cached, n), surfaces, Open3DRaster(threads=1))
+    return surface_agreement(rig, lambda n: masks_of_frame(cached, n), surfaces, Open3DRaster(threads=1))
+
+
+def _with_masks(
+    cameras: Sequence[CameraFigures], agreement: MaskAgreement, on_surfaces: SurfaceAgreement
+) -> tuple[tuple[CameraFigures, ...], tuple[Flag, ...]]:
+    """Figures of the cameras with how masks overlap with bodies and surfaces, and flags about it."""
+    from pipeline.quality.mask_figures import surface_flags
+
     told = tuple(
         replace(c, mask_body_iou=agreement.of_camera(c.camera), mask_surface_iou=on_surfaces.get(c.camera, (None,))[0])
         for c in cameras
@@ -252,14 +274,18 @@ def _fusion_flags(cached: Cached) -> tuple[Flag, ...]:
     for person, records in people.items():
         for reason, frames in sorted(left_as_they_were(records).items()):
             text = f"{len(frames)} surfaces of person {person} are not fused: {reason.replace('_', ' ')}."
-            remedy = "They are exported as they were reconstructed. Look at these frames with inspect fusion --image."
+            remedy = "They are exported as they were reconstructed. " + _look_at(min(frames), person)
             flags.append(Flag("warning", f"person {person}", text, remedy, min(frames), max(frames)))
         holed = [int(n) for r in records for n in r.frames[r.open_edges > 0]]
         if holed:
             text = f"{len(holed)} fused surfaces of person {person} have holes that no frame of the window fills."
-            remedy = "Look at these frames with inspect fusion --image; a wider fusion.window may fill them."
+            remedy = f"{_look_at(min(holed), person)} A wider fusion.window may fill them."
             flags.append(Flag("warning", f"person {person}", text, remedy, min(holed), max(holed)))
     return tuple(flags)
+
+
+def _look_at(frame: int, person: int) -> str:
+    return f"Look at them: inspect CONFIG fusion --frame {frame} --person {person} --image OUT.png."
 
 
 def _clock(cached: Cached) -> tuple[np.ndarray, float | None, int, Sync | None]:
@@ -359,32 +385,58 @@ def _fusion_totals(cached: Cached) -> dict[str, float]:
     return totals([FusionRecord(cached.open(p)) for p in cached.parts("fusion")])
 
 
-def _pictures(cached: Cached, summary: Summary, residuals: Residuals | None) -> list[Picture]:
+def _pictures(cached: Cached, summary: Summary, evidence: _Evidence) -> list[Picture]:
     """The frames to look at first, in the camera that shows why."""
-    from pipeline.quality.inspect import encoded_picture, stage_picture
-    from pipeline.quality.overview import worst_looks
+    from pipeline.quality.inspect import encoded_picture
+    from pipeline.quality.overview import most_fused, worst_looks, worst_masks, worst_surfaces
     from pipeline.quality.report import Picture
 
-    if not cached.parts("frames"):
+    rig = cached.rig()
+    if not cached.parts("frames") or rig is None:
         return []
-    found, bodies, blur = [], posed_bodies(cached.session, bodies_of(cached)), blur_of(cached)
-    for look in worst_looks(summary, residuals):
+    looks = [
+        *worst_looks(summary, evidence.residuals),
+        *worst_masks(evidence.masks),
+        *worst_surfaces(evidence.surfaces),
+        *most_fused(summary, evidence.residuals),
+    ]
+    bodies, blur, found = posed_bodies(cached.session, bodies_of(cached)), blur_of(cached), []
+    for look in looks:
         images = cached.open(Part("frames", camera=look.camera))
         image = read_image(images, int(np.searchsorted(images["frames"], look.frame)))
-        drawn = stage_picture(
-            "overlays",
-            look.frame,
-            residuals.rig[look.camera],
-            None if image is None else blur(residuals.rig[look.camera], look.frame, image),
-            detections=camera_detections(cached, look.camera, masks=False),
-            tracks=residuals.tracks,
-            camera_index=residuals.rig.names.index(look.camera),
-            bodies=bodies,
-            scale=min(1.0, PICTURE_HEIGHT / residuals.rig[look.camera].size[1]),
-        )
+        image = None if image is None else blur(rig[look.camera], look.frame, image)
+        drawn = _picture(cached, look, image, rig, evidence.residuals, bodies)
         command = look.command(str(cached.session.path))
         found.append(Picture(look.title, look.caption, encoded_picture(drawn, "jpeg"), command))
     return found
+
+
+def _picture(
+    cached: Cached,
+    look: Look,
+    image: np.ndarray | None,
+    rig: Rig,
+    residuals: Residuals | None,
+    bodies: Callable[[int], Mapping[int, Mesh]] | None,
+) -> np.ndarray:
+    from pipeline.quality.closeup import closeup
+    from pipeline.quality.inspect import stage_picture
+
+    if look.stage in CLOSEUPS:
+        columns = meshes_by_stage(cached, look.stage, look.frame, look.person)
+        return closeup(rig[look.camera], image, columns, PICTURE_HEIGHT)
+    return stage_picture(
+        "segmentation" if look.stage == "segmentation" else "overlays",
+        look.frame,
+        rig[look.camera],
+        image,
+        detections=camera_detections(cached, look.camera, masks=False),
+        tracks=residuals.tracks if residuals else None,
+        camera_index=rig.names.index(look.camera),
+        bodies=bodies,
+        masks=masks_of_frame(cached, look.frame) if look.stage == "segmentation" else None,
+        scale=min(1.0, PICTURE_HEIGHT / rig[look.camera].size[1]),
+    )
 
 
 def _turntable(cached: Cached, summary: Summary) -> Picture | None:

@@ -22,6 +22,8 @@ SAMPLED = 8
 _SMALL = 480  # pixels: longer side of the views in which surfaces are compared
 
 Mesh = tuple[np.ndarray, np.ndarray]
+SurfaceAgreement = Mapping[str, tuple[float, Sequence[tuple[int, int, float]]]]
+"""By camera: median intersection over union, and (frame, person, value) of those that are low."""
 
 
 class MaskAgreement:
@@ -87,8 +89,8 @@ def _flag(camera, person, count, of, lowest, usual, worst, first, last) -> Flag:
         "warning", f"camera {camera}",
         f"Person {person}'s mask in camera {camera} disagrees with their body in {count} of {of} frames: they overlap "
         f"by {lowest:.0%} at worst (frame {worst}), {usual:.0%} is usual.",
-        f"Look at it with inspect CONFIG segmentation --camera {camera} --frame {worst} --image OUT.png: a wrong body, "
-        "loose clothes, or pixels of somebody else.",
+        f"Look at it: inspect CONFIG segmentation --camera {camera} --frame {worst} --image OUT.png. It is a wrong "
+        "body, loose clothes, or pixels of somebody else.",
         first, last,
     )  # fmt: skip
 
@@ -98,7 +100,7 @@ def surface_agreement(
     masks: Callable[[int], Masks | None],
     surfaces: Mapping[int, tuple[np.ndarray, Callable[[int], Mesh]]],
     raster: Raster,
-) -> dict[str, tuple[float, list[tuple[int, int, float]]]]:
+) -> SurfaceAgreement:
     """Masks against projected surfaces in some frames of every person.
 
     Args:
@@ -132,7 +134,7 @@ def surface_agreement(
     }
 
 
-def surface_flags(agreement: Mapping[str, tuple[float, Sequence[tuple[int, int, float]]]]) -> tuple[Flag, ...]:
+def surface_flags(agreement: SurfaceAgreement) -> tuple[Flag, ...]:
     """A flag a camera with frames in which masks and surfaces disagree."""
     out = []
     for camera, (median, bad) in agreement.items():
@@ -142,7 +144,8 @@ def surface_flags(agreement: Mapping[str, tuple[float, Sequence[tuple[int, int, 
                 "warning", f"camera {camera}",
                 f"Masks and surfaces disagree in camera {camera} in {len(bad)} of the frames looked at: person "
                 f"{person} overlaps by {value:.0%} in frame {frame}, {median:.0%} is usual.",
-                "Look at the mask (inspect CONFIG segmentation) and at the surface of that frame.", frame, frame,
+                f"Look at both: inspect CONFIG surface --camera {camera} --frame {frame} --image OUT.png, and the same "
+                "with segmentation. Where the mask is wrong, so is the surface.", frame, frame,
             ))  # fmt: skip
     return tuple(out)
 

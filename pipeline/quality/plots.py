@@ -44,6 +44,10 @@ _TITLES = {
     "people found": ("People found", "in each frame, in 3D"),
     "reprojection": ("Reprojection", "from detections to projected joints, median of a person's joints and cameras"),
     "leave-one-out": ("Leave-one-camera-out", "how far a camera lies from where the others put the people"),
+    "mask off the body": (
+        "Masks against bodies",
+        "100 % less intersection over union (IoU) of a mask and the projected body; the worst person in the camera",
+    ),
     "fusion change": ("Fusion", "how far surfaces were moved by their neighbours in time, along the body's normals"),
     "flicker": ("Flicker", "what is left of the surface's trembling on the body, from frame to frame"),
     "fit error": ("Body fit", "from the body's joints to the triangulated ones, median"),
@@ -59,9 +63,20 @@ def plots_of(summary: Summary) -> list[Plot]:
     plots = []
     for name, tracks in groups.items():
         title, note = _TITLES.get(name, (name[:1].upper() + name[1:], ""))
-        series = tuple(Series(_label(t), t.values, _colour(t, cameras)) for t in tracks)
-        plots.append(Plot(title, tracks[0].unit, summary.frames, series, tracks[0].limit, note))
+        rows = _rows_shown(tracks)
+        series = tuple(Series(_label(t), np.asarray(t.values)[rows], _colour(t, cameras)) for t in tracks)
+        plots.append(Plot(title, tracks[0].unit, summary.frames[rows], series, tracks[0].limit, note))
     return plots
+
+
+def _rows_shown(tracks: Sequence[QualityTrack]) -> slice:
+    """All frames, or those around the figures if these fill less than a quarter: surfaces were asked of few."""
+    known = np.flatnonzero(np.any([np.isfinite(t.values) for t in tracks], axis=0))
+    count = len(tracks[0].values)
+    if not len(known) or 4 * (known[-1] + 1 - known[0]) >= count:
+        return slice(0, count)
+    margin = max(1, (known[-1] + 1 - known[0]) // 10)
+    return slice(max(0, known[0] - margin), known[-1] + 1 + margin)
 
 
 def svg(plot: Plot) -> str:
@@ -105,10 +120,19 @@ def svg(plot: Plot) -> str:
             f'<path d="{path}" stroke="{text(series.colour)}" stroke-width="1.6" stroke-linecap="round" '
             f'stroke-linejoin="round" fill="none"><title>{text(series.label)}</title></path>'
         )
+        for row in np.flatnonzero(_alone(peaks)):
+            at, high = float(x(rows[row])), float(y(peaks[row]))
+            parts.append(f'<circle cx="{at:.1f}" cy="{high:.1f}" r="3" fill="{text(series.colour)}"/>')
         for row in rows[peaks > top]:
             at = float(x(row))
             parts.append(f'<path d="M{at - 4:.1f} {_TOP}h8l-4 -8z" fill="{text(series.colour)}"/>')
     return "".join([*parts, "</svg>"])
+
+
+def _alone(values: np.ndarray) -> np.ndarray:
+    """Which values have no neighbour: a line would not show them."""
+    known = np.isfinite(np.pad(values, 1, constant_values=np.nan))
+    return known[1:-1] & ~known[:-2] & ~known[2:]
 
 
 def _label(track: QualityTrack) -> str:

@@ -49,7 +49,8 @@ figure { margin: 0; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 14px; }
 .pictures.wide { grid-template-columns: minmax(260px, 640px); }
 .pictures figure { background: #fff; border-radius: 10px; overflow: hidden; box-shadow: 0 1px 3px #0002; display: flex; flex-direction: column; }
-.pictures img { display: block; width: 100%; max-height: 420px; object-fit: contain; background: #15181c; }
+.pictures img { display: block; width: 100%; aspect-ratio: 4 / 3; object-fit: contain; background: #15181c; }
+.pictures.wide img { aspect-ratio: auto; max-height: 420px; }
 .pictures figcaption { padding: 10px 14px 12px; font-size: 13px; color: #4a525c; overflow-wrap: anywhere; }
 .pictures figcaption b { display: block; color: #1d232b; font-size: 14px; font-weight: 600; }
 code { display: block; margin-top: 8px; padding: 6px 9px; background: #f0f2f5; border-radius: 6px; font: 12px/1.45 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; color: #1d232b; overflow-wrap: anywhere; }

@@ -7,6 +7,7 @@ import pytest
 
 from data.synthetic.cameras import ring
 from pipeline.quality.mask_figures import MaskAgreement, surface_agreement, surface_flags
+from pipeline.quality.overview import worst_masks, worst_surfaces
 from pipeline.raster_open3d import Open3DRaster
 from pipeline.segmentation.masks import HIDDEN, SEEN
 
@@ -32,6 +33,19 @@ def test_frames_that_disagree_are_flagged_with_where_to_look():
     first, second = agreement.tracks()
     assert first.values[20] == pytest.approx(80) and second.values[12] == pytest.approx(70, abs=1e-3)
     assert second.limit == pytest.approx(45)
+
+
+def test_the_worst_masks_and_surfaces_come_with_the_way_to_make_them_anew():
+    iou = np.full((2, 40, 2), 0.9, np.float32)
+    iou[1, 12, 1], iou[0, 30, 0], iou[0, 12, 1], iou[1, 5] = 0.3, 0.6, 0.5, np.nan
+    looks = worst_masks(MaskAgreement([chunk(FRAMES, iou)], FRAMES), 2)
+    assert [(k.camera, k.frame, k.person) for k in looks] == [("b", 112, 2), ("a", 130, 0)]  # a frame once, at its worst
+    assert looks[0].caption == "mask and body overlap by 30%; 90% is usual in this camera"
+    assert looks[0].command("s.yaml") == "run_pipeline.py rerun s.yaml segmentation --frames 112:113"
+    assert worst_masks(MaskAgreement([], FRAMES)) == []
+    (look,) = worst_surfaces({"a": (0.95, []), "b": (0.9, [(104, 2, 0.7), (103, 2, 0.6)])}, 1)
+    assert look.command("s.yaml") == "run_pipeline.py rerun s.yaml surface --frames 103:104 --person 2"
+    assert look.camera == "b" and "60%" in look.caption and worst_surfaces({}) == []
 
 
 def test_people_hidden_altogether_do_not_count():

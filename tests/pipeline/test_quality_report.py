@@ -168,6 +168,18 @@ def test_plots_draw_values_where_they_are_and_leave_gaps():
     assert any(p.get("stroke-dasharray") for p in root.iter("path"))
 
 
+def test_figures_of_few_frames_are_shown_large_and_single_ones_as_dots():
+    values = np.full(1000, np.nan)
+    values[[500, 502, 503]] = 3.0, 4.0, 5.0
+    quality = (QualityTrack("flicker", "mm", values, person=0), QualityTrack("fit error", "mm", np.ones(1000)))
+    summary = Summary("s", "now", "complete", "", {}, {}, (), (), (), (), np.arange(1000), 30.0, quality)
+    few, many = plots_of(summary)
+    assert (few.frames[0], few.frames[-1]) == (499, 504) and len(many.frames) == 1000
+    root, (line,) = lines_of(few)
+    (dot,) = root.iter("circle")
+    assert f"M{dot.get('cx')} {dot.get('cy')}h0" in line.get("d")
+
+
 def test_a_single_spike_does_not_flatten_the_rest():
     values = np.full(1000, 5.0)
     values[500] = 1e6

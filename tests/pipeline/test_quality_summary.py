@@ -21,7 +21,7 @@ from pipeline.quality.figures import (
     worst_view,
 )
 from pipeline.quality.flags import all_flags
-from pipeline.quality.overview import headline, worst_looks
+from pipeline.quality.overview import headline, most_fused, worst_looks
 from pipeline.quality.summary import PartRecord, QualityTrack, Summary, plain, stage_figures, summary_json, verdict
 from pipeline.synchronisation import Sync
 from tests.pipeline.small_body import moving_body
@@ -219,6 +219,13 @@ def test_the_worst_frames_come_with_the_view_that_shows_why_and_the_way_to_make_
     assert looks[0].command("a b.yaml") == "run_pipeline.py rerun 'a b.yaml' bodies --person 0"
     assert looks[1].command("x.yaml") == "run_pipeline.py rerun x.yaml keypoints --frames 1040:1041 --camera cam2"
     assert worst_looks(summary, None) == []
+    assert most_fused(summary, residuals) == []
+    moved = np.full(len(FRAMES), np.nan)
+    moved[20:23] = 2, 9, 3
+    fused = replace(summary, quality=(QualityTrack("fusion change", "mm", moved, person=3),))
+    (look,) = most_fused(fused, residuals)
+    assert look.command("x.yaml") == "run_pipeline.py rerun x.yaml fusion --frames 1021:1022 --person 3"
+    assert "9.0 mm; 3.0 mm is usual" in look.caption
 
 
 def test_the_headline():

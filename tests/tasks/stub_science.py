@@ -81,8 +81,8 @@ def _compute(context, stage: str, rules: dict, log: Path) -> None:
     if count < len(faults):
         _fail(faults[count])
     (log / f"batch~{tries.name}").write_text(str(context.batch(1024)))
-    for source in context.graph.input_parts(context.part):
-        if not STAGES[stage].does_without(source) or context.graph.current(source) is not None:
+    for name in context.graph.inputs_of(STAGES[stage]):
+        for source in context.parts(name):
             context.open(source)
     time.sleep(rules.get("seconds", {}).get(stage, 0.0))
     schema = STAGES[stage].schema
