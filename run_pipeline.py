@@ -41,6 +41,28 @@ def _workers(text: str) -> int:
     return int(text)
 
 
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 0 < hours <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours")
+    return hours
+
+
+def _gpus(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of GPUs")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    if text not in ("auto", "cpu", "cuda") and not (text.startswith("cuda:") and text[5:].isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; give auto, cpu, cuda or cuda:0")
+    return text
+
+
 def _named_folder(text: str) -> tuple[str, str]:
     name, _, folder = text.partition("=")
     if not folder or not name.replace("_", "").replace("-", "").isalnum():
@@ -91,12 +113,12 @@ def parser() -> argparse.ArgumentParser:
     plan = verb("plan", "what so many sessions a night need, from what their stages took so far", None)
     plan.add_argument("configs", nargs="+", metavar="CONFIG", help="sessions, at least one of them run already")
     plan.add_argument("--sessions", type=_workers, metavar="N", help="so many sessions like these; default: each once")
-    plan.add_argument("--hours", type=float, metavar="H", default=12.0, help="length of the night; default: 12")
+    plan.add_argument("--hours", type=_hours, metavar="H", default=12.0, help="length of the night; default: 12")
     plan.add_argument("--frames", type=_workers, metavar="N", help="frames a session; default: what it has")
     plan.add_argument("--people", type=_workers, metavar="N", help="people a session; default: as found, else 2")
     plan.add_argument("--machines", type=_workers, metavar="N", help="for so many machines alone")
     plan.add_argument("--workers", type=_workers, metavar="N", help="processes a machine; default: as this one")
-    plan.add_argument("--gpus", type=int, metavar="N", default=1, help="GPUs a machine; default: 1")
+    plan.add_argument("--gpus", type=_gpus, metavar="N", default=1, help="GPUs a machine; default: 1")
     plan.add_argument("--json", action="store_true", help="for programs")
 
     submit = verb("submit", "write a Slurm script or a Kubernetes manifest that runs sessions", None)
@@ -105,8 +127,8 @@ def parser() -> argparse.ArgumentParser:
     submit.add_argument("--machines", type=_workers, metavar="N", default=1, help="machines that work together")
     submit.add_argument("--workers", type=_workers, metavar="N", default=8, help="processes a machine; default: 8")
     submit.add_argument("--memory-gb", type=_workers, metavar="N", help="a machine; default: 4 a process")
-    submit.add_argument("--gpus", type=int, metavar="N", default=0, help="GPUs a machine; default: 0")
-    submit.add_argument("--hours", type=float, metavar="H", default=12.0, help="time limit; default: 12")
+    submit.add_argument("--gpus", type=_gpus, metavar="N", default=0, help="GPUs a machine; default: 0")
+    submit.add_argument("--hours", type=_hours, metavar="H", default=12.0, help="time limit; default: 12")
     submit.add_argument("--image", metavar="IMAGE", help="kubernetes: container with Troupe in /troupe")
     submit.add_argument("--claim", metavar="NAME", help="kubernetes: persistent volume claim that holds the sessions")
     submit.add_argument("--out", metavar="FILE", help="where to write it; default: standard output")
@@ -139,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
                          "calibration.*, images/CAMERA/FRAME.png, masks/CAMERA/FRAME.png, bodies/person_K/FRAME.obj")
     surface.add_argument("--network", metavar="open|PATH", default="open", help="ours, or a released netG file")
     surface.add_argument("--resolution", type=_voxels, metavar="N", default=512, help="voxels along the box")
-    surface.add_argument("--device", metavar="DEVICE", default="auto", help="auto, cpu or cuda:0")
+    surface.add_argument("--device", type=_device, metavar="DEVICE", default="auto", help="auto, cpu or cuda:0")
     surface.add_argument("--out", metavar="DIR", help="folder for the meshes; default: FOLDER/meshes")
 
     stills = verb("stills", "the stills branch alone: everybody in low-resolution images")

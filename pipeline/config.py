@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import InputError
 
@@ -40,6 +40,15 @@ def _as_number(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_as_number)]
 PositiveNumber = Annotated[float, BeforeValidator(_as_number), Field(gt=0)]
+
+
+def _as_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
+        raise ValueError(f"{value!r} is no device; give auto, cpu, cuda or cuda:0")
+    return value
+
+
+Device = Annotated[str, AfterValidator(_as_device)]
 
 
 class SyncConfig(Section):
@@ -238,7 +247,7 @@ class SurfaceConfig(Section):
         "weights trained with run_pipeline.py train."
     )
     resolution: int = Field(512, ge=32, le=1024, description="Voxels along the longest side of a person's box.")
-    device: str = Field("auto", description="auto: a GPU if there is one; cpu; cuda; cuda:0 ...")
+    device: Device = Field("auto", description="auto: a GPU if there is one; cpu; cuda; cuda:0 ...")
     frames: FramesConfig = Field(
         FramesConfig(), description="For which of the session's frames surfaces are made, in frame numbers; see "
         "FramesConfig."
@@ -351,7 +360,7 @@ class StillsConfig(Section):
         "overlapping tiles until such people are large enough."
     )
     images_per_batch: int = Field(16, ge=1, description="Images an artifact.")
-    device: str = Field("auto", description="auto: a GPU if there is one; cpu; cuda; cuda:0 ...")
+    device: Device = Field("auto", description="auto: a GPU if there is one; cpu; cuda; cuda:0 ...")
     formats: list[Literal["ply", "obj", "glb"]] = Field(["glb"], description="Mesh files of each image.")
 
 

@@ -21,6 +21,7 @@ from pipeline.rig_checks import Finding, check_images
 from tasks import segmentation
 from tasks.calibration import calibrated_rig, session_rig
 from tasks.graph import Graph, noted_people
+from tasks.leases import check_device
 from tasks.limits import worker_count
 from tasks.media import detections_path, source_of
 from tasks.parts import Part
@@ -185,6 +186,8 @@ def _models(session: Session) -> list[Finding]:
 
 def _surface_network(session: Session, thorough: bool) -> list[Finding]:
     told = check_network(session, thorough)
+    if network_files(session):
+        check_device(session.config.surface.device)
     return [Finding("warning", None, told, "Give surface.network a path of weights, or none")] if told else []
 
 
@@ -212,6 +215,7 @@ def _stills(session: Session) -> list[Finding]:
 
         files_of(session)
         weights_path(session)
+        check_device(session.config.stills.device)
     return []
 
 

@@ -131,7 +131,11 @@ class _Worker(luigi.worker.Worker):
         with luigi.worker.fork_lock:
             for run in self._runs:
                 run.finish()
-        return super()._get_work()
+        response = super()._get_work()
+        if response.task_id is None:
+            for run in self._runs:
+                run.starved()
+        return response
 
     def _handle_next_task(self) -> None:
         with luigi.worker.fork_lock:

@@ -38,7 +38,7 @@ def leased_device(wanted: str = "auto", folder: Path | None = None) -> Iterator[
     devices = [] if wanted == "cpu" else visible_gpus()
     if not devices:
         if wanted not in ("auto", "cpu"):
-            raise InputError("device", f"{wanted} is asked for, and there is no GPU", "Set device: auto or cpu")
+            raise _no_gpu(wanted)
         yield "cpu"
         return
     chosen = _chosen(devices, wanted)
@@ -52,6 +52,16 @@ def leased_device(wanted: str = "auto", folder: Path | None = None) -> Iterator[
                 os.environ.pop("CUDA_VISIBLE_DEVICES", None)
             else:
                 os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+def check_device(wanted: str) -> None:
+    """Raises InputError if a GPU is asked for on a machine that has none; torch is not loaded for it."""
+    if wanted not in ("auto", "cpu") and not _listed():
+        raise _no_gpu(wanted)
+
+
+def _no_gpu(wanted: str) -> InputError:
+    return InputError("device", f"{wanted} is asked for, and there is no GPU", "Set device: auto or cpu")
 
 
 def visible_gpus() -> list[str]:

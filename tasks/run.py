@@ -121,6 +121,7 @@ class SessionRun:
         self._held, self._record = ExitStack(), None
         self._report, self._reporting, self._notification = report, None, None
         self._planned, self._changed, self._beaten = False, True, 0.0
+        self._offered: set[Part] = set()
         self._last = self._spent = 0.0
         self._tried: Counter[Part] = Counter()
         self._first_seen: dict[tuple[Part, float], float] = {}
@@ -154,11 +155,15 @@ class SessionRun:
     # What the engine asks
 
     def wants_plan(self, running: int) -> bool:
-        """Whether to plan now; ``running`` is how many of its parts this engine is making."""
+        """Whether to plan now; ``running`` is how many of its parts this engine is making.
+
+        While parts of the last plan are left there is no hurry: planning after every part would take longer the more
+        parts there are.
+        """
         self._beat()
         if self.ended or self._planned:
             return False
-        if running:
+        if running or self._offered:
             return time.monotonic() >= self._last + max(LOOK_AGAIN_S, 30 * self._spent)
         return self._changed or time.monotonic() >= self._last + max(1.0, 10 * self._spent)
 
@@ -176,6 +181,7 @@ class SessionRun:
         """Parts that can be made now or after one another, each with those that it has to wait for."""
         if self._first is not None:
             first, self._first, self._changed = self._first, None, False
+            self._offered = set(first)
             return first
         started = time.monotonic()
         try:
@@ -189,14 +195,22 @@ class SessionRun:
         except Exception as error:
             self._log(traceback.format_exc())
             offered = self._give_up(f"{type(error).__name__}: {error}")
-        self._changed = False
+        self._changed, self._offered = False, set(offered)
         self._last = time.monotonic()
         self._spent = self._last - started
         return offered
 
+    def starved(self) -> None:
+        """Nothing of the last plan can be had: others are making it, or it waits for what failed."""
+        self._offered.clear()
+
     def told(self, part: Part, done: bool) -> None:
         """A part was made or failed."""
         self._changed = True
+        if done:
+            self._offered.discard(part)
+        else:
+            self._offered.clear()  # what waits for it cannot be had
         self.outcome.made += done
         self._tried[part] += 1
 

@@ -39,7 +39,7 @@ def test_the_worst_masks_and_surfaces_come_with_the_way_to_make_them_anew():
     iou = np.full((2, 40, 2), 0.9, np.float32)
     iou[1, 12, 1], iou[0, 30, 0], iou[0, 12, 1], iou[1, 5] = 0.3, 0.6, 0.5, np.nan
     looks = worst_masks(MaskAgreement([chunk(FRAMES, iou)], FRAMES), 2)
-    assert [(k.camera, k.frame, k.person) for k in looks] == [("b", 112, 2), ("a", 130, 0)]  # a frame once, at its worst
+    assert [(k.camera, k.frame, k.person) for k in looks] == [("b", 112, 2), ("a", 130, 0)]  # each frame at its worst
     assert looks[0].caption == "mask and body overlap by 30%; 90% is usual in this camera"
     assert looks[0].command("s.yaml") == "run_pipeline.py rerun s.yaml segmentation --frames 112:113"
     assert worst_masks(MaskAgreement([], FRAMES)) == []
