@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nets.checkpoints import CheckpointError, load_strictly, read_state
 from nets.parsing.inputs import CHANNELS
@@ -81,6 +82,19 @@ class SmallParser(nn.Module):
         y = F.relu(F.pixel_shuffle(self.spread(y), 2))
         y = F.relu(self.sharpen(torch.cat([y, x], 1)))
         return self.answer(y)
+
+
+def folded(network: SmallParser) -> SmallParser:
+    """The same network, in evaluation mode, with every normalisation folded into the convolution before it."""
+    network.eval()
+    for block in network.modules():
+        if isinstance(block, Block):
+            block.first, block.second = (
+                fuse_conv_bn_eval(conv, norm)
+                for conv, norm in ((block.first, block.norm1), (block.second, block.norm2))
+            )
+            block.norm1, block.norm2 = nn.Identity(), nn.Identity()
+    return network
 
 
 def padded(codes: Tensor, multiple: int) -> Tensor:

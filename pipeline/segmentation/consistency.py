@@ -23,23 +23,25 @@ FLASH = 0.02
 
 @dataclass(frozen=True)
 class Silhouette:
-    """A person in one view.
+    """A person in one view, in a window (h, w) of its image that holds all of the person.
 
     Attributes:
         camera: of the image.
-        mask: (H, W) bool, the person's pixels.
-        unknown: (H, W) bool, where the person may be behind somebody or something.
-        body: (H, W) bool, the projected body.
+        corner: x, y of the window's first pixel in the image.
+        mask: (h, w) bool, the person's pixels.
+        unknown: (h, w) bool, where the person may be behind somebody or something.
+        body: (h, w) bool, the projected body.
     """
 
     camera: Camera
+    corner: tuple[int, int]
     mask: np.ndarray
     unknown: np.ndarray
     body: np.ndarray
 
 
 def supported(views: Sequence[Silhouette], vertices: np.ndarray) -> list[np.ndarray]:
-    """For each view, (H, W) bool: where the person can be, as far as the other views tell.
+    """For each view, (h, w) bool: where the person can be, as far as the other views tell.
 
     A place in space is ruled out if two views look at it and see it neither in the person's mask nor hidden, or one
     that sees it far off; a pixel is kept if a place that is left, near the body (V, 3), projects to it. The body's own
@@ -50,7 +52,8 @@ def supported(views: Sequence[Silhouette], vertices: np.ndarray) -> list[np.ndar
     pixels = []
     for view in views:
         rounded, radius, far = _project(view.camera, points)
-        width, height = view.camera.size
+        rounded -= view.corner
+        height, width = view.mask.shape
         inside = ((rounded >= 0) & (rounded < (width, height))).all(1)
         at = np.clip(rounded, 0, (width - 1, height - 1))
         away = cv2.distanceTransform((~(view.mask | view.unknown)).astype(np.uint8), cv2.DIST_L2, 5)[at[:, 1], at[:, 0]]
@@ -63,7 +66,7 @@ def supported(views: Sequence[Silhouette], vertices: np.ndarray) -> list[np.ndar
         hit = np.zeros(view.mask.shape, bool)
         chosen = at[left & inside]
         hit[chosen[:, 1], chosen[:, 0]] = True
-        out.append(_dilated(hit, radius + 1) | view.body)
+        out.append(dilated(hit, radius + 1) | view.body)
     return out
 
 
@@ -90,8 +93,11 @@ def _project(camera: Camera, points: np.ndarray) -> tuple[np.ndarray, int, float
     return rounded, int(np.ceil(0.87 * VOXEL_M * camera.K[1, 1] / near)), FAR_OFF_M * camera.K[1, 1] / near
 
 
-def _dilated(mask: np.ndarray, radius: int) -> np.ndarray:
-    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)) > 0
+def dilated(mask: np.ndarray, radius: int) -> np.ndarray:
+    """A mask (h, w) bool grown by a square of ``2 radius + 1`` pixels; takes as long for large ones as for small."""
+    side = 2 * radius + 1
+    values, border = mask.astype(np.uint8), cv2.BORDER_CONSTANT
+    return cv2.boxFilter(values, cv2.CV_32S, (side, side), normalize=False, borderType=border) > 0
 
 
 def without_flashes(mask: np.ndarray, near: Sequence[np.ndarray], body: np.ndarray) -> np.ndarray:
@@ -100,7 +106,7 @@ def without_flashes(mask: np.ndarray, near: Sequence[np.ndarray], body: np.ndarr
     if not near or not total:
         return mask
     reach = max(2, round(0.1 * np.sqrt(total)))  # how far people move between frames
-    known = _dilated(np.logical_or.reduce(near), reach)
+    known = dilated(np.logical_or.reduce(near), reach)
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     seen = np.bincount(pieces.ravel(), (known | body).ravel().astype(float), count)
     out = mask.copy()

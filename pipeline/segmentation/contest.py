@@ -45,9 +45,12 @@ def enlarged(score: np.ndarray, crop: Crop, image: np.ndarray) -> np.ndarray:
     if crop.size == (x1 - x0, y1 - y0):
         return score
     large = cv2.resize(score, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
-    radius = max(2, int(np.ceil(1.5 / crop.scale.min())))
+    scale = float(crop.scale.min())
+    radius = max(2, int(np.ceil(1.5 / scale)))
     guide = np.ascontiguousarray(image[y0:y1, x0:x1])
-    return np.clip(cv2.ximgproc.guidedFilter(guide, large.astype(np.float32), radius, _GUIDE_EPS), 0, 1)
+    # How score goes with colour is told at about the crop's size, where the score is from, and applied to every pixel.
+    filtered = cv2.ximgproc.guidedFilter(guide, large.astype(np.float32), radius, _GUIDE_EPS, scale=scale)
+    return np.clip(filtered, 0, 1)
 
 
 def owners(size: tuple[int, int], scores: Sequence[tuple[Crop, np.ndarray] | None]) -> np.ndarray:
@@ -106,10 +109,9 @@ def hidden_part(person: int, body: SeenBody, others_depth: np.ndarray, labels: n
     """
     x0, y0, x1, y1 = body.crop.window
     mine = labels[y0:y1, x0:x1]
-    size = (x1 - x0, y1 - y0)
-    inside = _to_window(np.isfinite(body.depth), size)
+    inside = body.silhouette
     theirs = inside & (mine != person + 1) & (mine != 0)
-    farther = _to_window(np.isfinite(others_depth) & (others_depth > body.depth + SLACK_M), size)
+    farther = body.crop.to_window(np.isfinite(others_depth) & (others_depth > body.depth + SLACK_M))
     behind = hidden_by_things(inside & (mine == 0), body.pixels_per_metre / float(body.crop.scale[1]))
     return (theirs & ~farther) | (behind & (mine == 0))
 
@@ -121,12 +123,10 @@ def hidden_by_things(missing: np.ndarray, pixels_per_metre: float) -> np.ndarray
     things are found. Clothes stand off the body: what is round it is hidden too.
     """
 
-    def disc(metres: float) -> np.ndarray:
-        reach = max(1, round(metres * pixels_per_metre))
-        return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-
-    deep = cv2.morphologyEx(missing.astype(np.uint8), cv2.MORPH_OPEN, disc(LIMB_M / 2))
-    return cv2.dilate(deep, disc(AROUND_M)) > 0
+    narrow, around = (max(1, round(m * pixels_per_metre)) for m in (LIMB_M / 2, AROUND_M))
+    core = cv2.distanceTransform(missing.astype(np.uint8), cv2.DIST_L2, 5) > narrow
+    # what a disc that fits in reaches, and what is round that: one distance from where its middle can be
+    return cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5) <= narrow + around
 
 
 def agreement(mask: np.ndarray, body: np.ndarray, hidden: np.ndarray) -> float:
@@ -134,9 +134,3 @@ def agreement(mask: np.ndarray, body: np.ndarray, hidden: np.ndarray) -> float:
     expected = body & ~hidden
     union = int((mask | expected).sum())
     return float((mask & expected).sum() / union) if union else float("nan")
-
-
-def _to_window(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if values.shape[1::-1] == size:
-        return values
-    return cv2.resize(values.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
 
 from pipeline.cameras import Camera
-from pipeline.raster import Raster, Window
+from pipeline.raster import Raster, Window, projected_window
 
 MARGIN_M = 0.35
 """Round a projected body: clothes, hair, what is carried, and errors of the fit."""
 MOST_PIXELS = 512
 """Longest side of a crop; people who are larger in the image are looked at smaller, then refined on the image."""
+SHOWN, VISIBLE = 0.7, 0.1
+"""Share of what is to be seen of a body from which a mask shows it; share of a body from which that can be told."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,13 @@ class Crop:
         if part.shape[1::-1] == self.size:
             return np.ascontiguousarray(part)
         return cv2.resize(part, self.size, interpolation=cv2.INTER_AREA)
+
+    def to_window(self, mask: np.ndarray) -> np.ndarray:
+        """A mask (h, w) bool of the crop in the pixels of its window of the image: the nearest pixel's."""
+        x0, y0, x1, y1 = self.window
+        if self.size == (x1 - x0, y1 - y0):
+            return mask
+        return cv2.resize(mask.astype(np.uint8), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST) > 0
 
     def to_image(self) -> np.ndarray:
         """(2, 3) affine matrix from pixels of the crop to pixels of the image."""
@@ -111,6 +121,11 @@ class SeenBody:
     depth: np.ndarray
     pixels_per_metre: float
 
+    @cached_property
+    def silhouette(self) -> np.ndarray:
+        """(H, W) bool in the crop's window of the image: the projected body."""
+        return self.crop.to_window(np.isfinite(self.depth))
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -137,12 +152,12 @@ class Evidence:
     others_depth: np.ndarray
     pixels_per_metre: float
 
-    @property
+    @cached_property
     def reach(self) -> np.ndarray:
         """(h, w) float32: metres from the rim of the body's silhouette, positive inside."""
         return signed_distance(np.isfinite(self.depth)) / self.pixels_per_metre
 
-    @property
+    @cached_property
     def others_reach(self) -> np.ndarray:
         """(h, w) float32: the same for the union of the others' bodies."""
         return signed_distance(np.isfinite(self.others_depth)) / self.pixels_per_metre
@@ -179,14 +194,37 @@ def see_body(
     if window is None:
         return None
     crop = Crop.of(window)
-    seen = raster.render(vertices, faces, crop.camera(camera))
-    return SeenBody(crop, seen.depth, per_metre * float(crop.scale[1]))
+    return SeenBody(crop, _depth(crop.camera(camera), vertices, faces, raster), per_metre * float(crop.scale[1]))
+
+
+def _depth(camera: Camera, vertices: np.ndarray, faces: np.ndarray, raster: Raster) -> np.ndarray:
+    """(h, w) float32 metres, +inf beside the body. Only where the body is are rays cast: most of a crop is margin."""
+    depth = np.full(camera.size[::-1], np.inf, np.float32)
+    window = projected_window(camera, vertices)
+    if window is not None:
+        x0, y0, x1, y1 = window
+        depth[y0:y1, x0:x1] = raster.render(vertices, faces, Crop(window, (x1 - x0, y1 - y0)).camera(camera)).depth
+    return depth
 
 
 def _clipped(low: np.ndarray, high: np.ndarray, size: tuple[int, int]) -> Window | None:
     x0, y0 = np.clip(np.floor(low), 0, size).astype(int).tolist()
     x1, y1 = np.clip(np.ceil(high) + 1, 0, size).astype(int).tolist()
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+
+
+def shows(mask: PersonMask, owner: SeenBody | None, body: SeenBody) -> bool:
+    """Whether a detector's mask of one person shows another too: detectors take people who overlap for one.
+
+    It does if it holds most of what the owner's body leaves to be seen of the other's.
+    """
+    there = np.isfinite(body.depth)
+    whole = int(there.sum())
+    if owner is not None:
+        silhouette = np.isfinite(owner.depth).astype(np.uint8)
+        there &= body.crop.moved(silhouette, owner.crop, cv2.INTER_NEAREST, 0) == 0
+    left = int(there.sum())
+    return left > VISIBLE * whole and int((there & (mask.seen_in(body.crop) > 0.5)).sum()) > SHOWN * left
 
 
 def gather(
@@ -207,10 +245,15 @@ def gather(
     """
     own = bodies[person]
     crop = own.crop
+    mask = masks[person]
     other_masks = [m for k, m in enumerate(masks) if k != person and m is not None] + list(strangers)
+    if mask is None:  # somebody else's may show this person too
+        both = [m for k, m in enumerate(masks) if m is not None and shows(m, bodies[k], own)]
+        mask = both[0] if both else None
+        other_masks = [m for m in other_masks if m is not mask]
     others = None
-    for mask in other_masks:
-        seen = mask.seen_in(crop)
+    for other in other_masks:
+        seen = other.seen_in(crop)
         others = seen if others is None else np.maximum(others, seen)
     picture = crop.take(image)
     if background is None:
@@ -222,7 +265,7 @@ def gather(
         image=picture,
         background=empty,
         known=known,
-        detector=None if masks[person] is None else masks[person].seen_in(crop),
+        detector=None if mask is None else mask.seen_in(crop),
         others=others,
         depth=own.depth,
         others_depth=others_depth(person, bodies),

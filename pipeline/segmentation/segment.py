@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from pipeline.cameras import Camera
 from pipeline.keypoints.detections import Detections
 from pipeline.raster import Raster
+from pipeline.segmentation.appearance import Appearance, Judged, shared_out
 from pipeline.segmentation.consistency import Silhouette, supported, without_flashes
 from pipeline.segmentation.contest import agreement, enlarged, hidden_part, owners, plain_score, tidied
 from pipeline.segmentation.evidence import Crop, Evidence, PersonMask, SeenBody, gather, others_depth, see_body
@@ -72,6 +72,11 @@ class SeenFrame:
     bodies: list[SeenBody | None]
     others_depth: list[np.ndarray | None]
     labels: np.ndarray
+
+    def part(self, k: int) -> np.ndarray:
+        """(h, w) view of the labels, in the window of a person's crop."""
+        x0, y0, x1, y1 = self.bodies[k].crop.window
+        return self.labels[y0:y1, x0:x1]
 
 
 def segment_chunk(
@@ -138,29 +143,48 @@ def take_labels(
 
 
 def _frames(people, views, faces, count, raster, score) -> Iterator[list[SeenFrame | None]]:
+    appearance = Appearance()
     for row in range(count):
-        yield _frame(people, views, faces, row, raster, score)
+        yield _frame(people, views, faces, row, raster, score, appearance)
 
 
-def _frame(people, views, faces, row, raster, score) -> list[SeenFrame | None]:
-    seen = [_see(row, c, view, people, faces, raster, score) for c, view in enumerate(views)]
+def _frame(people, views, faces, row, raster, score, appearance: Appearance) -> list[SeenFrame | None]:
+    looks = [_look(row, c, view, people, faces, raster, score) for c, view in enumerate(views)]
+    appearance.learn([None if look is None else look.judged for look in looks])
+    seen = [None if look is None else _see(c, look, appearance) for c, look in enumerate(looks)]
     _agree_over_views(seen, views, people, row)
     return seen
 
 
-def _see(row, index, view: ViewInput, people, faces, raster, score: Scorer) -> SeenFrame | None:
+@dataclass(frozen=True)
+class _Look:
+    """A view of a frame before pixels are shared out: everybody's bodies, and what was judged of them."""
+
+    image: np.ndarray
+    bodies: list[SeenBody | None]
+    judged: list[Judged | None]
+
+
+def _look(row, index, view: ViewInput, people, faces, raster, score: Scorer) -> _Look | None:
     image = view.image(row)
     if image is None:
         return None
     masks, strangers = detected_masks(row, index, view, people)
     bodies = [_body(row, view, p, faces, raster, m) for p, m in zip(people, masks, strict=True)]
-    depths: list[np.ndarray | None] = []
-    scored: list[tuple[Crop, np.ndarray] | None] = []
+    judged: list[Judged | None] = []
     for k, body in enumerate(bodies):
         known = None if body is None else gather(k, bodies, masks, strangers, image, view.background)
-        depths.append(None if known is None else known.others_depth)
-        scored.append(None if known is None else (body.crop, enlarged(score(known), body.crop, image)))
-    return SeenFrame(bodies, depths, owners(view.camera.size, scored))
+        judged.append(None if known is None else Judged(known, score(known)))
+    return _Look(image, bodies, judged)
+
+
+def _see(index: int, look: _Look, appearance: Appearance) -> SeenFrame:
+    scores = shared_out(index, look.judged, appearance)
+    scored = [None if s is None else (b.crop, enlarged(s, b.crop, look.image))
+              for b, s in zip(look.bodies, scores, strict=True)]  # fmt: skip
+    depths = [None if j is None else j.evidence.others_depth for j in look.judged]
+    height, width = look.image.shape[:2]
+    return SeenFrame(look.bodies, depths, owners((width, height), scored))
 
 
 def detected_masks(
@@ -215,23 +239,15 @@ def _agree_over_views(seen: list[SeenFrame | None], views, people, row: int) -> 
         there = [c for c, frame in enumerate(seen) if frame is not None and frame.bodies[k] is not None]
         silhouettes = [_silhouette(seen[c], views[c].camera, k) for c in there]
         for c, keep in zip(there, supported(silhouettes, person.vertices[row]), strict=True):
-            labels = seen[c].labels
-            labels[(labels == k + 1) & ~keep] = 0
+            part = seen[c].part(k)
+            part[(part == k + 1) & ~keep] = 0
 
 
 def _silhouette(frame: SeenFrame, camera: Camera, k: int) -> Silhouette:
-    body = np.zeros(frame.labels.shape, bool)
-    x0, y0, x1, y1 = frame.bodies[k].crop.window
-    body[y0:y1, x0:x1] = _in_window(np.isfinite(frame.bodies[k].depth), frame.bodies[k].crop)
-    mine, others = frame.labels == k + 1, (frame.labels != 0) & (frame.labels != k + 1)
-    return Silhouette(camera, mine, others | (body & ~mine), body)
-
-
-def _in_window(values: np.ndarray, crop: Crop) -> np.ndarray:
-    x0, y0, x1, y1 = crop.window
-    if values.shape == (y1 - y0, x1 - x0):
-        return values
-    return cv2.resize(values.astype(np.uint8), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST) > 0
+    seen, part = frame.bodies[k], frame.part(k)
+    mine = part == k + 1
+    unknown = ((part != 0) | seen.silhouette) & ~mine
+    return Silhouette(camera, seen.crop.window[:2], mine, unknown, seen.silhouette)
 
 
 def _finish(row, before, seen, after, people, views, frames, writer: MaskWriter) -> None:
@@ -263,11 +279,10 @@ def _settle(frame: SeenFrame, near: list[np.ndarray]) -> None:
         if body is None:
             continue
         x0, y0, x1, y1 = body.crop.window
-        part = frame.labels[y0:y1, x0:x1]
-        silhouette = _in_window(np.isfinite(body.depth), body.crop)
+        part = frame.part(k)
         mine = part == k + 1
-        kept = without_flashes(mine, [n[y0:y1, x0:x1] == k + 1 for n in near], silhouette)
-        kept = tidied(kept, silhouette) & (mine | (part == 0))
+        kept = without_flashes(mine, [n[y0:y1, x0:x1] == k + 1 for n in near], body.silhouette)
+        kept = tidied(kept, body.silhouette) & (mine | (part == 0))
         part[mine & ~kept] = 0
         part[kept] = k + 1
 
@@ -281,5 +296,5 @@ def _store(frame: SeenFrame, k: int, person: PersonInput, row, camera: str, numb
     if fitted:
         behind = hidden_part(k, body, frame.others_depth[k], frame.labels)
         hidden[y0:y1, x0:x1] = behind
-        agreed = agreement(mask[y0:y1, x0:x1], _in_window(np.isfinite(body.depth), body.crop), behind)
+        agreed = agreement(mask[y0:y1, x0:x1], body.silhouette, behind)
     writer.put(camera, number, person.person, mask, hidden, agreement=agreed, body=fitted)

@@ -8,7 +8,7 @@ from data.parsing_samples import Augmentation, augmented, signed
 from nets.checkpoints import CheckpointError, write_state
 from nets.parsing.inputs import CHANNELS, decoded, encoded
 from nets.parsing.losses import mask_loss
-from nets.parsing.small import SmallOptions, SmallParser, load_small, metadata, padded
+from nets.parsing.small import SmallOptions, SmallParser, folded, load_small, metadata, padded
 from pipeline.segmentation.parsing import scored
 
 SMALL = SmallOptions((8, 12, 16, 16), 6)
@@ -54,6 +54,16 @@ def test_any_size_gives_an_answer_of_that_size_and_the_rim_is_not_bent():
     assert score.shape == (37, 51) and (score >= 0).all() and (score <= 1).all()
     whole = padded(torch.from_numpy(codes)[None], network.multiple)
     assert whole.shape[-2:] == (48, 64) and torch.equal(whole[..., :37, :51], torch.from_numpy(codes)[None])
+
+
+def test_folding_normalisations_changes_nothing():
+    torch.manual_seed(1)
+    network, codes = SmallParser(SMALL), encoded(**evidence())
+    for _ in range(3):
+        network(torch.randn(2, len(CHANNELS), 32, 32) * 2 + 1)  # so that there is something to fold
+    before = scored(network.eval(), codes)
+    assert before.std() > 1e-3
+    assert np.abs(scored(folded(network), codes) - before).max() < 1e-5
 
 
 def test_it_learns_who_is_in_front():

@@ -133,7 +133,7 @@ def test_a_pixel_that_the_other_views_rule_out_is_not_the_persons(rig):
     raster, views, true = Open3DRaster(1), [], []
     for camera in rig.cameras:
         true.append(raster.render(body, faces, camera).hit)
-        views.append(Silhouette(camera, true[-1].copy(), np.zeros_like(true[-1]), true[-1]))
+        views.append(Silhouette(camera, (0, 0), true[-1].copy(), np.zeros_like(true[-1]), true[-1]))
     column = np.flatnonzero(true[0].any(0))[-1]
     views[0].mask[40:46, column + 10 : column + 14] = True  # a patch beside the person, as a poster would give
     kept = supported(views, body)

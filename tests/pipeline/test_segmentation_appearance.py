@@ -1,0 +1,98 @@
+"""Colours tell whose a pixel is where scores do not, and a mask that shows two people is evidence for both."""
+
+import numpy as np
+import pytest
+
+from pipeline.segmentation.appearance import Appearance, Judged, shared_out
+from pipeline.segmentation.evidence import Crop, Evidence, PersonMask, SeenBody, gather, shows
+
+HEIGHT, WIDTH = 80, 120
+CROP = Crop((0, 0, WIDTH, HEIGHT), (WIDTH, HEIGHT))
+RED, BLUE, GREY = (200, 40, 40), (40, 40, 200), (120, 130, 110)
+PER_METRE = 100.0
+
+
+def box(x0, x1):
+    out = np.zeros((HEIGHT, WIDTH), bool)
+    out[10:70, x0:x1] = True
+    return out
+
+
+def judged(own, other, picture, score, nearer=True):
+    depth = np.where(own, 3.0, np.inf).astype(np.float32)
+    others = np.where(other, 3.3 if nearer else 2.7, np.inf).astype(np.float32)
+    evidence = Evidence(CROP, picture, picture, np.zeros((HEIGHT, WIDTH), bool), None, None, depth, others, PER_METRE)
+    return Judged(evidence, score.astype(np.float32))
+
+
+@pytest.fixture
+def views():
+    """Two views: apart in the first; in the second the front person's coat hangs over, where scores say "behind"."""
+    g = np.random.default_rng(0)
+
+    def picture(*painted):
+        out = np.full((HEIGHT, WIDTH, 3), GREY, np.int16)
+        for where, colour in painted:
+            out[where] = colour
+        return np.clip(out + g.integers(-12, 12, out.shape), 0, 255).astype(np.uint8)
+
+    a, b = box(10, 40), box(80, 110)
+    apart = picture((a, RED), (b, BLUE))
+    first = [judged(a, b, apart, 0.95 * a), judged(b, a, apart, 0.95 * b)]
+    front, back, coat = box(40, 70), box(62, 100), box(40, 80)
+    close = picture((back, BLUE), (coat, RED))
+    beyond = coat & ~front
+    second = [
+        judged(front, back, close, np.where(front, 0.95, np.where(beyond, 0.3, 0))),
+        judged(back, front, close, np.where(back & ~front, 0.8, 0), nearer=False),
+    ]
+    return [first, second], beyond, back & ~coat
+
+
+def test_a_coat_that_hangs_over_is_its_wearers(views):
+    frame, beyond, behind = views
+    appearance = Appearance()
+    appearance.learn(frame)
+    front, back = shared_out(1, frame[1], appearance)
+    assert (front > 0.5)[beyond].mean() > 0.9 and (back < 0.5)[beyond].mean() > 0.9
+    assert (back > 0.5)[behind].mean() > 0.95 and (front < 0.5)[behind].mean() > 0.95
+
+
+def test_nobody_is_overruled_where_people_are_dressed_alike(views):
+    frame, beyond, _ = views
+    for view in frame:
+        for k, one in enumerate(view):
+            e = one.evidence
+            view[k] = Judged(Evidence(e.crop, np.full_like(e.image, 90), e.background, e.known, None, None, e.depth,
+                                      e.others_depth, e.pixels_per_metre), one.score)  # fmt: skip
+    appearance = Appearance()
+    appearance.learn(frame)
+    front, back = shared_out(1, frame[1], appearance)
+    assert (back > front)[beyond].all()  # as the scores had it
+
+
+def test_who_is_alone_keeps_the_score(views):
+    frame, _, _ = views
+    appearance = Appearance()
+    appearance.learn(frame)
+    alone, nobody = shared_out(0, [frame[0][0], None], appearance)
+    assert nobody is None and np.array_equal(alone, frame[0][0].score)
+
+
+def seen(mask):
+    return SeenBody(CROP, np.where(mask, 3.0, np.inf).astype(np.float32), PER_METRE)
+
+
+def detected(mask):
+    return PersonMask((mask * 255).astype(np.uint8), np.array([0, 0, WIDTH, HEIGHT]))
+
+
+def test_a_mask_of_two_people_is_evidence_for_both():
+    front, back = box(40, 70), box(50, 90)
+    union, bodies = detected(front | back), [seen(front), seen(back)]
+    assert shows(union, bodies[0], bodies[1]) and not shows(detected(front), bodies[0], bodies[1])
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    behind = gather(1, bodies, [union, None], [], image, None)
+    assert behind.others is None and (behind.detector > 0.5)[back].all()
+    apart = gather(1, bodies, [detected(front), None], [], image, None)
+    assert apart.detector is None and (apart.others > 0.5)[front].all()
