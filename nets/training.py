@@ -43,6 +43,7 @@ class TrainingOptions:
     Attributes:
         steps: in all.
         learning_rate: after ``warmup`` steps; falls along a cosine to ``final_rate`` of it.
+        optimizer: "adamw", or "sgd" with momentum 0.9.
         clip: largest norm of the gradient.
         ema: decay a step of the moving average of the weights, which is what is validated and kept.
         precision: of the forward pass: "float32", "bfloat16", "float16" (losses are scaled), or "auto": bfloat16
@@ -66,6 +67,7 @@ class TrainingOptions:
     checkpoint_every_s: float = 60.0
     monitor: str = "loss"
     seed: int = 0
+    optimizer: str = "adamw"
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,15 @@ def precision_of(options: TrainingOptions, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if supported() else torch.float32
 
 
+def _optimizer(parameters: list[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
+    given = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=0.9, **given)
+    if options.optimizer != "adamw":
+        raise ValueError(f"optimizer {options.optimizer!r}: one of adamw, sgd")
+    return torch.optim.AdamW(parameters, **given)
+
+
 class Average:
     """Exponential moving average of a network's floating-point state; younger averages decay faster."""
 
@@ -189,9 +200,7 @@ class _Loop:
         self.device = next(self.network.parameters()).device
         self.dtype = precision_of(options, self.device)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay
-        )
+        self.optimizer = _optimizer(self.parameters, options)
         scaled = self.dtype == torch.float16 and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self.average = Average(self.network, options.ema)
@@ -318,6 +327,7 @@ class _Loop:
             raise CheckpointError(path, f"cannot be read ({error})", "Remove it to start this training anew") from error
         # JSON both ways, so that numbers compare as they were written.
         ours = json.loads(json.dumps(asdict(self.options)))
+        options = {"optimizer": "adamw", **options}  # trainings begun before there was a choice
         differing = [k for k in ours if k != "checkpoint_every_s" and ours[k] != options.get(k)]
         if differing:
             raise TrainingError(
@@ -357,6 +367,19 @@ def _write(path: Path, data: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def last_state(folder: Path) -> dict[str, Tensor]:
+    """The weights at the end of a training's folder, not averaged.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is damaged.
+    """
+    path = Path(folder) / CHECKPOINT
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)["network"]
+    except Exception as error:
+        raise CheckpointError(path, f"cannot be read ({error})", "Train again") from error
 
 
 def best_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""How the small parsing network is trained: on synthetic people with everything that segmentation knows of them."""
+"""How the small parsing network is trained: on synthetic people with everything that segmentation knows of them.
+
+A configuration whose network has ``labels`` is for the published network (``tasks.train_human_parsing``).
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ def job(config: Mapping[str, Any], path: Path) -> Job:
     from data.parsing_samples import Augmentation
     from nets.parsing.small import SmallOptions
     from nets.training import TrainingOptions
+    from tasks import train_human_parsing
 
+    if isinstance(config.get("network"), Mapping) and "labels" in config["network"]:
+        return train_human_parsing.job(config, path)
     known_keys(config, BLOCKS, path)
     data = options_of(DataOptions, config["data"], f"{path}: data")
     network = options_of(SmallOptions, config["network"], f"{path}: network")

@@ -92,14 +92,14 @@ class Pyramid(nn.Module):
 class EdgeBranch(nn.Module):
     """Edges between labels, from three depths of the backbone; one convolution answers for all three."""
 
-    def __init__(self, inputs: Sequence[int] = (256, 512, 1024), width: int = 256) -> None:
+    def __init__(self, inputs: Sequence[int], width: int) -> None:
         super().__init__()
         self.conv1, self.conv2, self.conv3 = (nn.Sequential(*_activated(n, width)) for n in inputs)
         self.conv4 = _conv(width, 2, 3, bias=True)
         self.conv5 = _conv(6, 2, bias=True)
 
     def forward(self, *levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Edge logits (B, 2, h, w) and features (B, 768, h, w) at the first level's size."""
+        """Edge logits (B, 2, h, w) and features (B, 3 width, h, w) at the first level's size."""
         size = levels[0].shape[-2:]
         features = [conv(x) for conv, x in zip((self.conv1, self.conv2, self.conv3), levels, strict=True)]
         edges = torch.cat([_resized(self.conv4(f), size) for f in features], 1)
@@ -107,17 +107,18 @@ class EdgeBranch(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Labels from the context and the backbone's first level."""
+    """Labels from the context (twice ``width`` channels) and the backbone's first level (``width``)."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(*_activated(512, 256))
-        self.conv2 = nn.Sequential(*_activated(256, 48))
-        self.conv3 = nn.Sequential(*_activated(304, 256), *_activated(256, 256))
-        self.conv4 = _conv(256, classes, bias=True)
+        low = 3 * width // 16
+        self.conv1 = nn.Sequential(*_activated(2 * width, width))
+        self.conv2 = nn.Sequential(*_activated(width, low))
+        self.conv3 = nn.Sequential(*_activated(width + low, width), *_activated(width, width))
+        self.conv4 = _conv(width, classes, bias=True)
 
     def forward(self, context: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, classes, h, w) and features (B, 256, h, w)."""
+        """Logits (B, classes, h, w) and features (B, width, h, w)."""
         x = torch.cat([_resized(self.conv1(context), low.shape[-2:]), self.conv2(low)], 1)
         x = self.conv3(x)
         return self.conv4(x), x
@@ -129,26 +130,27 @@ class HumanParser(nn.Module):
     Args:
         classes: number of labels, background included.
         layers: blocks in each of the four stages; the published network's are those of ResNet-101.
+        width: channels that everything else is a multiple of; the published network's is 64.
     """
 
-    def __init__(self, classes: int, layers: Sequence[int] = (3, 4, 23, 3)) -> None:
+    def __init__(self, classes: int, layers: Sequence[int] = (3, 4, 23, 3), width: int = 64) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _conv(3, 64, 3, 2), Norm(64)
-        self.conv2, self.bn2 = _conv(64, 64, 3), Norm(64)
-        self.conv3, self.bn3 = _conv(64, 128, 3), Norm(128)
-        inputs = 128
-        for k, (width, count, stride, dilation) in enumerate(
-            zip((64, 128, 256, 512), layers, (1, 2, 2, 1), (1, 1, 1, 2), strict=True), 1
-        ):
-            blocks = [Bottleneck(inputs if i == 0 else 4 * width, width, stride if i == 0 else 1, dilation)
+        self.conv1, self.bn1 = _conv(3, width, 3, 2), Norm(width)
+        self.conv2, self.bn2 = _conv(width, width, 3), Norm(width)
+        self.conv3, self.bn3 = _conv(width, 2 * width, 3), Norm(2 * width)
+        inputs = 2 * width
+        for k, (count, stride, dilation) in enumerate(zip(layers, (1, 2, 2, 1), (1, 1, 1, 2), strict=True)):
+            inner = width << k
+            blocks = [Bottleneck(inputs if i == 0 else 4 * inner, inner, stride if i == 0 else 1, dilation)
                       for i in range(count)]
-            self.add_module(f"layer{k}", nn.Sequential(*blocks))
-            inputs = 4 * width
-        self.context_encoding = Pyramid(2048, 512)
-        self.edge = EdgeBranch()
-        self.decoder = Decoder(classes)
+            self.add_module(f"layer{k + 1}", nn.Sequential(*blocks))
+            inputs = 4 * inner
+        wide = 4 * width
+        self.context_encoding = Pyramid(inputs, 2 * wide)
+        self.edge = EdgeBranch((wide, 2 * wide, 4 * wide), wide)
+        self.decoder = Decoder(classes, wide)
         # As the checkpoints spell it.
-        self.fushion = nn.Sequential(*_activated(1024, 256), nn.Dropout2d(0.1), _conv(256, classes, bias=True))
+        self.fushion = nn.Sequential(*_activated(4 * wide, wide), nn.Dropout2d(0.1), _conv(wide, classes, bias=True))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits for normalised BGR images (B, 3, H, W), at a quarter of their size.

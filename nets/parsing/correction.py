@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ class SelfCorrection:
 
     averaged: nn.Module
     cycle: int = 0
-    history: list[float] = field(default_factory=list)
 
     @torch.no_grad()
     def close_cycle(self, network: nn.Module, batches: Iterable[Tensor]) -> None:
@@ -32,7 +31,6 @@ class SelfCorrection:
         for mine, new in zip(self.averaged.parameters(), network.parameters(), strict=True):
             mine.lerp_(new.to(mine.device), share)
         self.cycle += 1
-        self.history.append(share)
         reestimate(self.averaged, batches)
 
     @torch.no_grad()
@@ -65,16 +63,3 @@ def reestimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
         m.momentum = momentum
     network.eval()
 
-
-def cyclical_rate(epoch: int, start: int, cycle: int, highest: float, warmup: int = 10) -> float:
-    """Learning rate of an epoch: warm-up, a cosine down to a hundredth until ``start``, then a cosine from half of the
-    highest, again and again, every ``cycle`` epochs."""
-    lowest = highest / 100
-    if epoch < warmup:
-        return lowest + epoch * (highest - lowest) / warmup
-    if epoch < start:
-        share = (epoch - warmup) / (start - warmup)
-        top = highest
-    else:
-        share, top = ((epoch - start) % cycle) / cycle, highest / 2
-    return lowest + (top - lowest) * (1 + float(torch.cos(torch.tensor(torch.pi * share)))) / 2

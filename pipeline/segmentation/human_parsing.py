@@ -35,8 +35,12 @@ def crop_matrix(image_size: tuple[int, int], size: tuple[int, int]) -> np.ndarra
 def normalised(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(3, *size) float32 from an RGB crop (h, w, 3) uint8: affine crop, blue first, mean and deviation removed."""
     matrix = crop_matrix(image.shape[1::-1], size)
-    warped = cv2.warpAffine(np.ascontiguousarray(image[..., ::-1]), matrix, size[::-1], flags=cv2.INTER_LINEAR)
-    return np.moveaxis((warped.astype(np.float32) / 255 - MEAN) / DEVIATION, -1, 0)
+    return standardised(cv2.warpAffine(np.ascontiguousarray(image), matrix, size[::-1], flags=cv2.INTER_LINEAR))
+
+
+def standardised(image: np.ndarray) -> np.ndarray:
+    """(3, h, w) float32 from RGB (h, w, 3) uint8: blue first, mean and deviation removed."""
+    return np.moveaxis((image[..., ::-1].astype(np.float32) / 255 - MEAN) / DEVIATION, -1, 0)
 
 
 class HumanParsing:

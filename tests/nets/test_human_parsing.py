@@ -21,17 +21,20 @@ def test_checkpoints_of_all_three_label_sets_fit_key_by_key(classes):
 
 
 @pytest.mark.slow
-def test_outputs_are_those_of_the_published_network(tmp_path):
-    torch.save({"state_dict": seeded_parsing_state(7), "epoch": 150}, tmp_path / "checkpoint.pth")
+@pytest.mark.parametrize(
+    ("classes", "name", "size"), [(7, "pascal", (257, 193)), (18, "atr", (512, 512)), (20, "lip", (473, 473))]
+)
+def test_outputs_are_those_of_the_published_network(tmp_path, classes, name, size):
+    torch.save({"state_dict": seeded_parsing_state(classes), "epoch": 150}, tmp_path / "checkpoint.pth")
     network, labels = load_published(tmp_path / "checkpoint.pth")
-    assert labels == "pascal"
+    assert labels == name
     expected = golden_parsing()
-    with torch.no_grad():
-        found = network(seeded_image((257, 193)))
-    for ours, name in zip(found, ("parsing_7", "fused_7", "edges_7"), strict=True):
-        published = expected[name]
+    with torch.inference_mode():
+        found = network(seeded_image(size))
+    for ours, what in zip(found, ("parsing", "fused", "edges"), strict=True):
+        published = expected[f"{what}_{classes}"]
         difference = np.abs(ours[:, :, ::9, ::9].numpy() - published).max()
-        print(f"{name}: max difference {difference:.2e} of {np.abs(published).max():.3g}")
+        print(f"{what}, {classes} labels: max difference {difference:.2e} of {np.abs(published).max():.3g}")
         assert published.std(axis=(2, 3)).max() > 1e-2  # not one number all over
         assert difference <= TOLERANCE
 

@@ -1,14 +1,12 @@
 """Losses and self-correction of the published parsing network, against values worked out by hand."""
 
-from itertools import pairwise
-
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from nets.parsing.ce2p import HumanParser, Norm
-from nets.parsing.correction import SelfCorrection, cyclical_rate, reestimate
+from nets.parsing.correction import SelfCorrection, reestimate
 from nets.parsing.losses import IGNORED, corrected, divergence, edges_of, lovasz_softmax, parsing_losses
 
 
@@ -97,10 +95,3 @@ def test_estimates_weigh_batches_by_their_size():
     net = nn.Sequential(Norm(1))
     reestimate(net, [torch.full((1, 1, 2, 2), 4.0), torch.full((3, 1, 2, 2), 8.0)])
     assert net[0].running_mean.item() == pytest.approx(7.0)
-
-
-def test_the_rate_warms_up_falls_and_starts_again_every_cycle():
-    rate = [cyclical_rate(e, 100, 10, 7e-3) for e in range(130)]
-    assert rate[0] == pytest.approx(7e-5) and rate[10] == pytest.approx(7e-3)
-    assert rate[99] < 8e-5 and rate[100] == rate[110] == rate[120] == pytest.approx(3.5e-3)
-    assert all(a > b for a, b in pairwise(rate[100:110]))
