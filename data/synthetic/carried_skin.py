@@ -10,9 +10,9 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from data.synthetic import motion
+from nets.meshes import vertex_normals
 from pipeline.body.parameters import BodyTrack
 from pipeline.fusion.skinning import PosedBody, posed_bodies
-from pipeline.fusion.surface import vertex_normals
 
 FPS = 30.0
 
@@ -42,7 +42,7 @@ class CarriedSkin:
 
     def normals(self, vertices: np.ndarray) -> np.ndarray:
         """(V, 3) unit normals of the skin at positions ``vertices`` (V, 3)."""
-        return vertex_normals(vertices, self.faces)
+        return vertex_normals(vertices, self.faces, "angle")
 
     def sample(self, count: int, generator: np.random.Generator) -> np.ndarray:
         """(count,) skin points, each square centimetre as likely as any other."""

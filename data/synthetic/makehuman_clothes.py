@@ -17,7 +17,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from data.synthetic.clothing import Figure, Garment
-from data.synthetic.surfaces import Layer, vertex_normals
+from data.synthetic.surfaces import Layer
+from nets.meshes import vertex_normals
 from pipeline.errors import InputError
 
 MAX_BYTES = 64 << 20

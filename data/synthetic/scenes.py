@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from data.synthetic.acts import CATEGORIES, Act, Maker, Thing
 from data.synthetic.people import People, Posed, Wearer
 from data.synthetic.props import thing_mesh
-from data.synthetic.surfaces import vertex_normals
+from nets.meshes import vertex_normals
 from pipeline.cameras import Rig
 from pipeline.raster import raster_here
 

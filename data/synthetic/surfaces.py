@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from data.synthetic.noise import Noise
+from nets.meshes import vertex_normals
 
 _NONE = np.zeros((0, 3), np.int64)
 
@@ -187,18 +188,7 @@ class Layer:
 
     def normals(self, vertices: np.ndarray) -> np.ndarray:
         """(V, 3) unit normals of vertices (V, 3), smooth across seams."""
-        return vertex_normals(vertices, self.faces[: self.sheet], self.weld)
-
-
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray, weld: np.ndarray | None = None) -> np.ndarray:
-    """(V, 3) unit normals weighted by area; vertices with the same ``weld`` number share theirs."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    across = np.cross(b - a, c - a)
-    weld = np.arange(len(vertices)) if weld is None else weld
-    count = int(weld.max()) + 1
-    corners = weld[faces].reshape(-1)
-    sums = np.stack([np.bincount(corners, np.repeat(across[:, k], 3), count) for k in range(3)], -1)[weld]
-    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-20)
+        return vertex_normals(vertices, self.faces[: self.sheet], weld=self.weld)
 
 
 def skin_layer(arrays: dict[str, np.ndarray]) -> Layer:

@@ -12,8 +12,9 @@ from data.synthetic.drawing import Cast
 from data.synthetic.people import HAND_POSES, People
 from data.training.errors import perturbed
 from data.training.views import sample_cameras, take_pictures
-from nets.deepmulticap.inputs import canonical_frame, heading, vertex_normals
+from nets.deepmulticap.inputs import canonical_frame, heading
 from nets.deepmulticap.sampling import on_surface, seen_in_depth
+from nets.meshes import vertex_normals
 from pipeline.raster import raster_here, scene_here
 from pipeline.skeletons import SMPLX55
 

@@ -11,8 +11,8 @@ from data.synthetic.cameras import Exposure, look_at
 from data.synthetic.drawing import Cast
 from data.synthetic.light import Light, encode
 from data.synthetic.noise import Noise
-from data.synthetic.surfaces import vertex_normals
 from nets.deepmulticap.inputs import crop_around
+from nets.meshes import vertex_normals
 from pipeline.cameras import Camera
 from pipeline.raster import Raster, RayScene, blend, raster_here
 
@@ -101,7 +101,7 @@ def take_pictures(
 def _lit(scene: RayScene, cast: Cast, layers: np.ndarray, light: Light) -> np.ndarray:
     """(L, 3) light that arrives at the vertices of the coloured mesh."""
     points = np.unique(cast.weld, return_index=True)[1]
-    normals = vertex_normals(layers, cast.faces, cast.weld)[points]
+    normals = vertex_normals(layers, cast.faces, weld=cast.weld)[points]
     return light.at(scene, layers[points], normals)[cast.weld]
 
 

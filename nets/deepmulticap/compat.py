@@ -14,8 +14,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from nets.checkpoints import CheckpointError, load_strictly, without_prefix
-from nets.deepmulticap.inputs import CanonicalFrame, Crop, canonical_frame, vertex_normals
+from nets.deepmulticap.inputs import CanonicalFrame, Crop, canonical_frame
 from nets.deepmulticap.volumes import even_centres, inside_grid
+from nets.meshes import vertex_normals
 
 # --- checkpoints ----------------------------------------------------------------------------------------------------
 

@@ -261,16 +261,6 @@ def canonical_frame(vertices: np.ndarray, forward: np.ndarray, up: np.ndarray) -
     return CanonicalFrame(np.stack([np.cross(up, z), up, z]), (low + high) / 2, float(EXTENT / (high - low).max()))
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V, 3) unit normals, outward where faces run counter-clockwise, weighted by area; zero for unused vertices."""
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    of_faces = np.cross(b - a, c - a)
-    out = np.zeros_like(vertices)
-    for i in range(3):
-        np.add.at(out, faces[:, i], of_faces)
-    return out / np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-20)
-
-
 def global_normal_map(interpolated: np.ndarray, hit: np.ndarray) -> Tensor:
     """Canonical vertex normals as rendered per pixel (S, S, 3), and where something was hit, to input (3, S, S)."""
     length = np.linalg.norm(interpolated, axis=-1, keepdims=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.fusion.surface import vertex_normals
+from nets.meshes import vertex_normals
 
 _RAY = np.array([0.5773, 0.2113, 0.7887], np.float32)
 """Any direction that no mesh is likely to be aligned with (about a unit vector; only its direction matters)."""
@@ -42,7 +42,7 @@ class SignedDistance:
         self._trust = None if (trust == 1).all() else trust.astype(np.float32)
         self._border = border if border.any() else None
         self._oriented = oriented
-        self._normals = vertex_normals(vertices, faces).astype(np.float32) if border.any() else None
+        self._normals = vertex_normals(vertices, faces, "angle").astype(np.float32) if border.any() else None
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """At points (N, 3): distances (N,) float32 in metres, and how far to trust them (N,) 0..1.

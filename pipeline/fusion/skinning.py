@@ -10,8 +10,9 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from nets.meshes import vertex_normals
 from pipeline.fusion.options import FusionOptions
-from pipeline.fusion.surface import Surface, vertex_normals
+from pipeline.fusion.surface import Surface
 
 if TYPE_CHECKING:
     from nets.body import BodyModel
@@ -38,7 +39,7 @@ class PosedBody:
 
     @cached_property
     def normals(self) -> np.ndarray:
-        return vertex_normals(self.vertices, self.faces)
+        return vertex_normals(self.vertices, self.faces, "angle")
 
     @cached_property
     def rest(self) -> np.ndarray:
@@ -121,7 +122,7 @@ def bind(surface: Surface, body: PosedBody, options: FusionOptions) -> Carried:
     else:
         weight = np.exp(-(distance**2 - distance[:, :1] ** 2) / (2 * options.sigma_m**2))
     if options.weighted:
-        facing = np.einsum("vki,vi->vk", body.normals[index], vertex_normals(surface.vertices, surface.faces))
+        facing = np.einsum("vki,vi->vk", body.normals[index], vertex_normals(surface.vertices, surface.faces, "angle"))
         weight *= np.clip(0.5 + facing, 1e-3, 1)
     weight /= weight.sum(1, keepdims=True)
     starts = np.arange(0, weight.size + 1, count)

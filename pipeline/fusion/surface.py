@@ -81,27 +81,6 @@ def open_edges(faces: np.ndarray) -> int:
     return int((np.unique(edges[:, 0] * count + edges[:, 1], return_counts=True)[1] == 1).sum())
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V, 3) unit normals, each triangle weighted by its angle at the vertex (Baerentzen and Aanaes 2005)."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    edges = b - a, c - b, a - c
-    (x0, y0, z0), (x1, y1, z1) = edges[0].T, edges[1].T
-    face = np.stack([y0 * z1 - z0 * y1, z0 * x1 - x0 * z1, x0 * y1 - y0 * x1], 1)
-    face /= np.maximum(_lengths(face), 1e-30)[:, None]
-    lengths = [_lengths(e) for e in edges]
-    sums = np.zeros((len(vertices), 3))
-    for k in range(3):
-        along = -np.einsum("ij,ij->i", edges[k], edges[k - 1]) / np.maximum(lengths[k] * lengths[k - 1], 1e-30)
-        angle = np.arccos(np.clip(along, -1, 1))
-        for axis in range(3):
-            sums[:, axis] += np.bincount(faces[:, k], angle * face[:, axis], len(vertices))
-    return sums / np.maximum(_lengths(sums), 1e-30)[:, None]
-
-
-def _lengths(vectors: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-
-
 def _sound(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, list[str]]:
     notes = []
     inside = ((faces >= 0) & (faces < len(vertices))).all(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from nets import meshes
+
 Y_UP = np.array([0.0, 1.0, 0.0])
 
 
@@ -32,14 +34,8 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     Triangles are counter-clockwise seen from outside. A vertex without any area gets +z, so that every normal has
     unit length, as file formats demand.
     """
-    corners = np.asarray(vertices, np.float64)[faces]
-    area = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    index = np.asarray(faces).ravel()
-    normals = np.stack(
-        [np.bincount(index, np.repeat(area[:, axis], 3), minlength=len(vertices)) for axis in range(3)], -1
-    )
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(length > 1e-20, normals / np.maximum(length, 1e-20), (0.0, 0.0, 1.0)).astype(np.float32)
+    normals = meshes.vertex_normals(vertices, np.asarray(faces))
+    return np.where(normals.any(1, keepdims=True), normals, (0.0, 0.0, 1.0)).astype(np.float32)
 
 
 def moved_out(vertices: np.ndarray, faces: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nets.deepmulticap import compat, inputs, presets, volumes
 from nets.deepmulticap.inputs import CanonicalFrame, Crop, SurfaceInputs
+from nets.meshes import vertex_normals
 from nets.normals import NormalNetwork, predict_normals
 from pipeline.cameras import Camera
 from pipeline.raster import Raster, RasterResult, Window, projected_window
@@ -243,7 +244,7 @@ def _body_maps(
     if released:
         values = compat.released_vertex_normals(body.vertices, body.faces, frame)
     else:
-        values = frame.directions(inputs.vertex_normals(body.vertices, body.faces))
+        values = frame.directions(vertex_normals(body.vertices, body.faces))
     windows = [projected_window(c, body.vertices) for c in cameras]
     results = raster.render_views(body.vertices, body.faces, cameras, windows=windows)
     normals, depths = [], []

@@ -1,4 +1,4 @@
-"""Temporal fusion: seconds a frame, one thread, against signed distances on a dense grid.
+"""Temporal fusion: seconds a frame, one thread, against signed distances on a dense grid, by trimesh and by Open3D.
 
 How well exact answers are met is ``run_pipeline.py evaluate fusion``.
 """
@@ -6,6 +6,7 @@ How well exact answers are met is ``run_pipeline.py evaluate fusion``.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,13 +16,12 @@ from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.surface import prepare
 
 VOXEL = 0.003
-SAMPLE = 400  # points of the dense grid that the obvious way is timed on
+SAMPLE, SAMPLE_OPEN3D = 1000, 500_000  # points of the dense grid that the obvious ways are timed on
 
 
 def rows() -> list[dict]:
-    """Row ``fusion/against_dense_trimesh``: seconds a frame in a run, window of three."""
-    import trimesh
-
+    """Rows ``fusion/against_dense_trimesh`` and ``fusion/against_dense_open3d``: seconds a frame in a run, window of
+    three. The obvious way takes the distance of every point of the box's grid to each of the three meshes."""
     person = walker(3, 2)
     reconstructed = [_remeshed(person, k) for k in range(3)]
     options = FusionOptions(voxel_m=VOXEL)
@@ -37,26 +37,43 @@ def rows() -> list[dict]:
     vertices, faces = reconstructed[1]
     low, high = vertices.min(0) - 0.02, vertices.max(0) + 0.02
     points = int(np.prod(np.ceil((high - low) / VOXEL)))
-    taken = np.random.default_rng(0).uniform(low, high, (SAMPLE, 3))
-    mesh = trimesh.Trimesh(vertices, faces, process=False)
-    trimesh.proximity.signed_distance(mesh, taken[:2])  # its search tree is built once
-    begin = time.perf_counter()
-    trimesh.proximity.signed_distance(mesh, taken)
-    dense = (time.perf_counter() - begin) / SAMPLE * points * options.window
     detail = (
         f"3 meshes of {len(faces)} triangles, voxels of 3 mm, {len(out.faces)} triangles out, processor time "
-        f"{ours_used:.1f} s; baseline: trimesh on the dense grid of {points / 1e6:.1f} million points, extrapolated "
-        f"from {SAMPLE} of them"
+        f"{ours_used:.1f} s; baseline: {{}} on the dense grid of {points / 1e6:.1f} million points, extrapolated from "
+        "{} of them"
     )
-    return [
-        {
-            "name": "fusion/against_dense_trimesh",
-            "seconds": ours,
-            "baseline_seconds": dense,
-            "unit": "s a frame",
-            "detail": detail,
-        }
-    ]
+    generator, rows = np.random.default_rng(0), []
+    for name, distances, sample in (
+        ("trimesh", _trimesh(vertices, faces), SAMPLE), ("open3d", _open3d(vertices, faces), SAMPLE_OPEN3D)
+    ):  # fmt: skip
+        taken = generator.uniform(low, high, (sample, 3))
+        distances(taken[:2])  # search trees are built once
+        begin = time.perf_counter()
+        distances(taken)
+        dense = (time.perf_counter() - begin) / sample * points * options.window
+        rows.append(
+            {
+                "name": f"fusion/against_dense_{name}",
+                "seconds": ours,
+                "baseline_seconds": dense,
+                "unit": "s a frame",
+                "detail": detail.format(name, sample),
+            }
+        )
+    return rows
+
+
+def _trimesh(vertices: np.ndarray, faces: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    import trimesh
+
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    return lambda points: trimesh.proximity.signed_distance(mesh, points)
+
+
+def _open3d(vertices: np.ndarray, faces: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    from pipeline.raster_open3d import RayScene
+
+    return RayScene(vertices, faces, threads=1).signed_distance
 
 
 def _remeshed(person: CarriedSkin, frame: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from data.synthetic.carried_skin import smooth_noise, wrinkles
+from nets.meshes import vertex_normals
 from pipeline.fusion.fuse import fuse_window, window_frame
 from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.skinning import bind
-from pipeline.fusion.surface import prepare, vertex_normals
+from pipeline.fusion.surface import prepare
 from tests.pipeline.fusion_person import along_normals, distances, walker
 
 VOXEL = 0.008  # for speed; evaluate fusion has the figures at 3 mm
@@ -23,7 +24,7 @@ def fused(person, meshes, centre, weighted, voxel=VOXEL):
 
 def off_skin(person, frame, vertices, faces, points):
     skin = person.skin(frame)
-    return along_normals(skin[points], vertex_normals(skin, person.faces)[points], vertices, faces)
+    return along_normals(skin[points], vertex_normals(skin, person.faces, "angle")[points], vertices, faces)
 
 
 @pytest.mark.parametrize(("weighted", "voxel", "share"), [(True, 0.003, 95), (False, VOXEL, 90)])
