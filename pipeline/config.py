@@ -208,6 +208,10 @@ class BodyConfig(Section):
         True, description="Hands, wrists and faces from the detector's landmarks where it gives them (OpenPose with "
         "--hand --face); false: relaxed hands, faces at rest."
     )
+    silhouettes: bool = Field(
+        False, description="The shape from the detector's person masks too, which show girth. For tight clothes: loose "
+        "ones lie too far from the skin to gain anything."
+    )
     contact: bool = Field(
         True, description="Refine people who touch together, so that nobody goes through others or themselves."
     )

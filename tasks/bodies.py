@@ -21,8 +21,15 @@ from tasks.keys import FileDigests
 from tasks.parts import Part
 from tasks.people import camera_detections, detections_stage
 
+OUTLINE_FRAMES = 12
+"""Frames from all over a track whose person masks tell the shape."""
 HAND_DETECTORS = ("openpose_json",)
 """Those whose points of hands and face are used (``pipeline.body.extremities.landmark_numbers`` says why not more)."""
+
+
+def _has_outlines(session: Session) -> bool:
+    """Whether the detector's person masks are wanted for the shape."""
+    return session.config.body.silhouettes and session.has_images
 
 
 def model_path(session: Session) -> Path:
@@ -37,7 +44,7 @@ def inputs(session: Session) -> tuple[str, ...]:
     """Given bodies need no tracks."""
     if session.has_given_bodies:
         return ("calibration", "timeline")
-    detections = (detections_stage(session),) if _gives_hands(session) else ()
+    detections = (detections_stage(session),) if _gives_hands(session) or _has_outlines(session) else ()
     return ("calibration", "refinement", "timeline", "identities", *detections)
 
 
@@ -124,6 +131,24 @@ def _seen_points(context: Context, tracks: Tracks):
     return gather(tracks, (of(camera) for camera in context.rig().names))
 
 
+def _outlines(context: Context, tracks: Tracks) -> list:
+    """``Outline`` of the person in some frames and all views in which nobody else's box meets theirs."""
+    from pipeline.body.silhouette import outlines_of, spread_rows
+
+    if not _has_outlines(context.session):
+        return []
+    rows = spread_rows(tracks, OUTLINE_FRAMES)
+    stage, found = detections_stage(context.session), []
+    for camera, name in enumerate(context.rig().names):
+        first = 0  # row of the camera's detections over the session, which instances are counted in
+        for part in sorted((p for p in context.parts(stage) if p.camera == name), key=lambda p: p.chunk):
+            artifact = context.open(part)
+            detections = Detections.from_arrays(artifact.arrays(), artifact.attribute("joint_set"))
+            found += outlines_of(detections, first, tracks.instances[:, 0, camera], rows, camera)
+            first += len(detections.keypoints)
+    return found
+
+
 def compute(context: Context) -> None:
     if context.session.has_given_bodies:
         put_body(context, _given(context))
@@ -136,7 +161,10 @@ def compute(context: Context) -> None:
     tracks = Tracks.from_arrays(person.arrays())
     options = fit_options(context, person.attribute("joint_set"))
     model, rig = load_model(context.session), context.rig()
-    body = fit_track(model, rig, tracks, options, lambda fraction: context.progress(0.9 * fraction))
+    outlines = _outlines(context, tracks)
+    if _has_outlines(context.session):
+        print(f"{len(outlines)} outlines tell the shape")
+    body = fit_track(model, rig, tracks, options, lambda fraction: context.progress(0.9 * fraction), outlines)
     if missing := never_located(tracks):
         print(f"never seen by two cameras, so where people hold them at rest: {', '.join(missing)}")
     context.writer.attribute("never_located", missing)

@@ -188,7 +188,7 @@ STAGES: dict[str, Stage] = {
             3,
             PERSON,
             ("calibration", "refinement", "timeline", "identities", "keypoints", "redetection"),
-            ("body.max_residual_m", "body.floor", "body.hands_and_face"),
+            ("body.max_residual_m", "body.floor", "body.hands_and_face", "body.silhouettes"),
             "body",
             "an SMPL-X body fitted to the whole track",
             lenient=True,

@@ -23,6 +23,7 @@ from pipeline.skeletons import SMPLX55
 
 if TYPE_CHECKING:
     from nets.body import BodyModel
+    from pipeline.body.silhouette import Outline
 
 FPS = 30.0
 SCENES = ("walking", "crouching", "arms_crossed", "hugging", "half_hidden")
@@ -84,6 +85,25 @@ def body_scene(model: BodyModel, name: str, setting: Setting, seed: int, frames:
         seen[: round(2 * len(rig) / 3)] &= joints[..., 2] > 0.95  # a table: hips, legs and hanging hands are behind it
     tracks = tuple(_track(rig, joints[:, p], seen[:, :, p], setting, rng) for p in range(len(people)))
     return BodyScene(rig, people, tracks, 0.0 if name == "half_hidden" else "auto")
+
+
+def true_outlines(model: BodyModel, rig: Rig, body: BodyTrack, frames: int = 4) -> list[Outline]:
+    """Exact masks of a scene's body, unclothed and with nobody in front, in some of its frames."""
+    from pipeline.body.silhouette import Outline
+    from pipeline.export.bodies import posed_vertices
+    from pipeline.raster_open3d import Open3DRaster
+
+    found, raster = [], Open3DRaster(threads=1)
+    for row in np.linspace(0, len(body.frames) - 1, frames).astype(int):
+        vertices = posed_vertices(model, body, np.array([row]))[0]
+        for c, camera in enumerate(rig.cameras):
+            hit = raster.render(vertices, model.faces.cpu().numpy(), camera).hit
+            y, x = np.nonzero(hit)
+            if len(y):
+                box = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
+                inside = hit[box[1] : box[3], box[0] : box[2]].astype(np.uint8) * 255
+                found.append(Outline.of(int(row), c, inside, box))
+    return [o for o in found if o is not None]
 
 
 def _track(rig: Rig, joints: np.ndarray, seen: np.ndarray, setting: Setting, rng: np.random.Generator) -> Tracks:

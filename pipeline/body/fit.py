@@ -33,6 +33,7 @@ from pipeline.body.parameters import BodyTrack
 from pipeline.body.problem import Problem, Weights
 from pipeline.body.regressor import regressor_for
 from pipeline.body.rotations import exponential, logarithm
+from pipeline.body.silhouette import Outline, girth_term, outline_skin
 from pipeline.body.solver import solve
 from pipeline.body.terms import Skin, Term
 from pipeline.cameras import Rig, project
@@ -49,6 +50,7 @@ FIRST_PIXEL_SHARE = 0.01
 LEAST_PIXEL_SHARE, MOST_PIXEL_SHARE = 0.0005, 0.01
 """Bounds of the deviations estimated later."""
 KERNEL = 4.0
+GIRTH_ROUNDS = 3
 BAD_FRAME_M = 0.15
 """Frames whose first fit is worse than this start again from their neighbours."""
 
@@ -79,6 +81,9 @@ class _Setup:
     options: FitOptions
     longer_side: int
     resting: np.ndarray
+    model: BodyModel
+    outlines: Sequence[Outline]
+    rig: Rig
 
     def floor_of(self, state: State, obs: Observations) -> float | None:
         """Height of the floor: given, or found in this state."""
@@ -102,6 +107,7 @@ def fit_track(
     track: Tracks,
     options: FitOptions = FitOptions(),  # noqa: B008  (frozen)
     progress: Callable[[float], None] | None = None,
+    outlines: Sequence[Outline] = (),
 ) -> BodyTrack:
     """Fit one body to one person's track.
 
@@ -109,6 +115,7 @@ def fit_track(
         model: any body in SMPL-X format.
         rig: undistorted cameras in the order of the track's.
         track: one person (P = 1) over F frames.
+        outlines: masks of the person in some frames and views, for the shape.
 
     Returns:
         Parameters of all F frames. Frames that are not valid carry a reason; those inside gaps of at most
@@ -133,7 +140,9 @@ def fit_track(
 
     resting = np.zeros((len(track.frames), 2), bool)
     resting[obs.rows] = resting_feet(obs)
-    setup = _Setup(plain, kinematics, soles(model, kinematics), options, longer_side, resting)
+    setup = _Setup(
+        plain, kinematics, soles(model, kinematics), options, longer_side, resting, model, tuple(outlines), rig
+    )
     fit = _fit_whole if len(obs.rows) <= options.window_frames else _fit_windows
     fitted = fit(setup, obs, report)
     report(1.0)
@@ -230,7 +239,23 @@ def _fit_whole(setup: _Setup, obs: Observations, report: Callable[[float], None]
         problem = Problem(setup.kinematics, obs, weights, setup.terms(state, obs, floor))
         state = solve(problem, state, options.iterations).state
         report(0.8 + 0.2 * stage)
+    state = _with_girth(setup, obs, state, problem)
     return _Fitted(state, obs, pixel, floor)
+
+
+def _with_girth(setup: _Setup, obs: Observations, state: State, problem: Problem) -> State:
+    """Solved again with what outlines say about the shape, if there are any."""
+    if not setup.outlines:
+        return state
+    skin = outline_skin(setup.model, setup.kinematics)
+    projections, beta = setup.rig.projections, problem.weights.beta
+    for _ in range(GIRTH_ROUNDS):
+        girth = girth_term(setup.model, skin, state, setup.outlines, obs.rows, projections, beta)
+        if girth is None:
+            break
+        terms = [*problem.terms, girth]
+        state = solve(Problem(problem.kinematics, obs, problem.weights, terms), state, 8).state
+    return state
 
 
 def _beta_deviation(problem: Problem, state: State, options: FitOptions) -> float:
@@ -291,7 +316,8 @@ def _pixel_deviations(obs: Observations, points: np.ndarray, longer_side: int) -
 def _fit_windows(setup: _Setup, obs: Observations, report: Callable[[float], None]) -> _Fitted:
     """Shape from frames all over the track, then window after window with that shape, blended where they overlap."""
     options = setup.options
-    sample = _sample_rows(obs, options.window_frames)
+    outlined = np.flatnonzero(np.isin(obs.rows, [o.row for o in setup.outlines]))
+    sample = np.union1d(_sample_rows(obs, options.window_frames), outlined)
     shaped = _fit_whole(setup, obs.part(sample), lambda f: report(0.3 * f))
     cuts = windows(len(obs.rows), options.window_frames, options.overlap_frames)
     count = len(obs.rows)
