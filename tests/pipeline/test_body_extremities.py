@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from data.synthetic.body_scenes import SETTINGS, body_scene
 from pipeline.body.extremities import NAMES, SeenPoints, fit_extremities, gather
 from pipeline.body.face import Face
 from pipeline.body.hands import Hand
@@ -15,61 +14,16 @@ from pipeline.body.rotations import exponential
 from pipeline.cameras import project
 from pipeline.keypoints.detections import Detections
 from pipeline.skeletons import BLAZEPOSE33, BODY25_HANDS_FACE, SMPLX55
+from tests.pipeline.body_tracks import as_track
+from tests.pipeline.expressive_person import FPS, articulation_mm, expressive, parameters, true_points
 
-FRAMES, FPS = 24, 30.0
+FRAMES = 24
 OPTIONS = FitOptions(fps=FPS)
-FLAT = np.zeros((FRAMES, 45), np.float32)
 
 
 @pytest.fixture(scope="module")
-def expressive(model):
-    """Somebody makes fists, turns the palms, opens the mouth, smiles: the fitted body (all at rest) and the truth."""
-    scene = body_scene(model, "arms_crossed", SETTINGS["six_cameras"], 1, FRAMES)
-    body = scene.people[0]
-    times = np.arange(FRAMES) / FPS
-    curl = 0.5 - 0.5 * np.cos(2 * np.pi * times / 0.8)
-    hand = body.left_hand_pose.reshape(FRAMES, 5, 3, 3).copy()
-    hand[:, :4, :, 2] -= 0.9 * curl[:, None, None]
-    right = (hand * np.float32([1, -1, -1])).reshape(FRAMES, 45)
-    pose = body.body_pose.reshape(FRAMES, 21, 3).copy()
-    for side, sign in (("left", 1), ("right", -1)):
-        pose[:, SMPLX55.index(f"{side}_elbow") - 1, 0] += 0.9  # palms turned about the forearms
-        pose[:, SMPLX55.index(f"{side}_wrist") - 1, 2] += sign * 0.4
-    pose[:, SMPLX55.index("head") - 1, 1] += 0.25
-    jaw = np.zeros((FRAMES, 3), np.float32)
-    jaw[:, 0] = 0.3 * curl
-    smile = np.zeros((FRAMES, 10), np.float32)
-    smile[:, 0], smile[:, 2] = 1.2, -0.8 * curl
-    truth = replace(
-        body, left_hand_pose=hand.reshape(FRAMES, 45), right_hand_pose=right, jaw_pose=jaw, expression=smile,
-        body_pose=pose.reshape(FRAMES, 63),
-    )  # fmt: skip
-    return scene.rig, body, truth
-
-
-def parameters(body) -> dict[str, torch.Tensor]:
-    names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
-    return {n: torch.as_tensor(getattr(body, n)) for n in names} | {"betas": torch.as_tensor(body.betas)[None]}
-
-
-def true_points(model, body) -> np.ndarray:
-    """(F, K, 3) of ``NAMES``."""
-    with torch.no_grad():
-        joints = model.joints_only(**parameters(body)).numpy()
-        tips = torch.as_tensor(list(model.keypoint_vertices.values()))
-        tips = model.landmarks(tips, **parameters(body)).numpy()
-        skin = dict(zip(model.keypoint_vertices, tips.swapaxes(0, 1), strict=True))
-        corners, share = (torch.as_tensor(a) for a in model.face_landmarks)
-        face = model.landmarks(corners, share, **parameters(body)).numpy()
-    found = []
-    for name in NAMES:
-        if name.startswith("face"):
-            found.append(face[:, int(name.split("_")[1]) - 17])
-        elif name.endswith("hand_root"):
-            found.append(joints[:, SMPLX55.index(name.replace("hand_root", "wrist"))])
-        else:
-            found.append(joints[:, SMPLX55.index(name)] if name in SMPLX55.joints else skin[name])
-    return np.stack(found, 1).astype(np.float64)
+def people(model):
+    return expressive(model, FRAMES)
 
 
 def seen(model, rig, truth, names=NAMES, noise_px=2.0, seed=0) -> SeenPoints:
@@ -82,16 +36,8 @@ def seen(model, rig, truth, names=NAMES, noise_px=2.0, seed=0) -> SeenPoints:
     return SeenPoints(tuple(names), pixels.astype(np.float32), np.full(pixels.shape[:3], 0.8, np.float32))
 
 
-def errors_mm(model, found, truth, part: str) -> np.ndarray:
-    """(F,) mean distance of a part's points, each set about its own mean: articulation, not place."""
-    columns = [k for k, n in enumerate(NAMES) if n.startswith(part)]
-    a, b = (true_points(model, body)[:, columns] for body in (found, truth))
-    a, b = (x - x.mean(1, keepdims=True) for x in (a, b))
-    return 1e3 * np.linalg.norm(a - b, axis=-1).mean(1)
-
-
-def test_derivatives_are_those_of_the_points(model, expressive):
-    _, body, _ = expressive
+def test_derivatives_are_those_of_the_points(model, people):
+    _, body, _ = people
     rng = np.random.default_rng(0)
     turns = exponential(np.array([[0.3, -0.2, 1.0]]))
     for part in (*(Hand(model, s, body.betas, turns, np.ones((1, 3))) for s in ("left", "right")),
@@ -106,9 +52,9 @@ def test_derivatives_are_those_of_the_points(model, expressive):
             assert np.abs(numeric - slope[..., u]).max() < 1e-6
 
 
-def test_parts_are_those_of_the_model(model, expressive):
+def test_parts_are_those_of_the_model(model, people):
     """Against the skinning layer, whose finger tips and chin also know pose blend shapes: within millimetres."""
-    _, _, truth = expressive
+    _, _, truth = people
     with torch.no_grad():
         posed = model.pose(**parameters(truth))
     points = true_points(model, truth)
@@ -126,13 +72,13 @@ def test_parts_are_those_of_the_model(model, expressive):
     assert np.linalg.norm(found - true, axis=-1).max() < 0.005
 
 
-def test_hands_and_faces_come_back(model, expressive):
-    rig, body, truth = expressive
+def test_hands_and_faces_come_back(model, people):
+    rig, body, truth = people
     found, counts = fit_extremities(model, rig, body, seen(model, rig, truth), OPTIONS)
     assert counts == {"left_hand": FRAMES, "right_hand": FRAMES, "face": FRAMES}
     for part, most in (("left_", 4.0), ("right_", 4.0), ("face", 1.5)):
-        assert errors_mm(model, body, truth, part).mean() > 2.5 * most
-        assert errors_mm(model, found, truth, part).mean() < most
+        assert articulation_mm(model, body, truth, part).mean() > 2.5 * most
+        assert articulation_mm(model, found, truth, part).mean() < most
     opened = np.corrcoef(found.jaw_pose[:, 0], truth.jaw_pose[:, 0])[0, 1]
     assert opened > 0.9  # the lips say how far open; jaw and expressions share it
     others = np.setdiff1d(np.arange(63), [3 * (SMPLX55.index(n) - 1) + k for k in range(3) for n in (
@@ -143,16 +89,16 @@ def test_hands_and_faces_come_back(model, expressive):
     assert (before - after).norm(dim=-1).max() < 1e-5  # the body's joints stay where they were
 
 
-def test_turning_a_palm_turns_the_forearm_more_than_the_wrist(model, expressive):
-    rig, body, truth = expressive
+def test_turning_a_palm_turns_the_forearm_more_than_the_wrist(model, people):
+    rig, body, truth = people
     found, _ = fit_extremities(model, rig, body, seen(model, rig, truth), OPTIONS)
     turned = (found.body_pose - body.body_pose).reshape(FRAMES, 21, 3)
     elbow, wrist = (np.abs(turned[:, SMPLX55.index(f"left_{n}") - 1, 0]).mean() for n in ("elbow", "wrist"))
     assert elbow > 0.5 and elbow > 3 * wrist
 
 
-def test_a_palm_alone_turns_the_hand_and_leaves_the_fingers(model, expressive):
-    rig, body, truth = expressive
+def test_a_palm_alone_turns_the_hand_and_leaves_the_fingers(model, people):
+    rig, body, truth = people
     names = [f"{s}_{n}" for s in ("left", "right") for n in ("hand_root", "thumb2", "index1", "middle1", "pinky1")]
     found, counts = fit_extremities(model, rig, body, seen(model, rig, truth, names), OPTIONS)
     assert counts == {"left_hand": FRAMES, "right_hand": FRAMES, "face": 0}
@@ -169,8 +115,8 @@ def test_a_palm_alone_turns_the_hand_and_leaves_the_fingers(model, expressive):
     assert np.abs(fingers).max() < 0.15
 
 
-def test_what_is_unsure_or_seen_once_or_elsewhere_changes_nothing(model, expressive):
-    rig, body, truth = expressive
+def test_what_is_unsure_or_seen_once_or_elsewhere_changes_nothing(model, people):
+    rig, body, truth = people
     good = seen(model, rig, truth)
     alone = good.scores.copy()
     alone[:, 1:] = 0
@@ -187,15 +133,15 @@ def test_what_is_unsure_or_seen_once_or_elsewhere_changes_nothing(model, express
             assert np.array_equal(getattr(found, name), getattr(body, name))
 
 
-def test_an_unseen_hand_comes_to_rest(model, expressive):
-    rig, body, truth = expressive
+def test_an_unseen_hand_comes_to_rest(model, people):
+    rig, body, truth = people
     good = seen(model, rig, truth)
     scores = good.scores.copy()
     scores[8:] = 0
     found, counts = fit_extremities(model, rig, body, replace(good, scores=scores), OPTIONS)
     assert counts["left_hand"] == 8
     assert np.abs(found.left_hand_pose[-1] - body.left_hand_pose[-1]).max() < 0.25
-    assert errors_mm(model, found, truth, "left_")[:8].mean() < 8
+    assert articulation_mm(model, found, truth, "left_")[:8].mean() < 8
 
 
 def test_points_follow_the_instances_that_association_chose():
@@ -208,8 +154,6 @@ def test_points_follow_the_instances_that_association_chose():
             joint_set.name, frames, np.array([0, 2, 4, 6]), keypoints, np.full(keypoints.shape[:2], 0.7, np.float32),
             np.zeros((6, 4), np.float32), np.ones(6, np.float32), np.full(6, -1, np.int32),
         )  # fmt: skip
-
-    from tests.pipeline.body_tracks import as_track
 
     track = as_track(np.zeros((3, 19, 3)), np.zeros((3, 3, 19, 2)), np.ones((3, 3, 19)))
     track = replace(track, instances=np.array([[[1, 0, 0]], [[-1, 3, 2]], [[5, 5, 4]]], np.int32))
