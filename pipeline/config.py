@@ -196,6 +196,10 @@ class BodyConfig(Section):
     max_residual_m: Number = Field(
         0.10, gt=0, description="A frame whose median joint distance is larger is marked invalid."
     )
+    max_gap_s: Number = Field(
+        0.5, ge=0, description="Invalid frames take what lies between their neighbours in gaps up to this long (s); "
+        "in longer ones, or everywhere with 0, they are left out. They stay marked."
+    )
     parameters: str | None = Field(
         None, description="Bodies fitted elsewhere instead of our own: SMPL-X parameters as npz or EasyMocap's JSON, "
         "in the calibration's world; see data/body_parameters.py. People are those of the file; they are not tracked."

@@ -91,6 +91,7 @@ def fit_options(context: Context, landmarks: str = ""):
     return FitOptions(
         fps=context.input("timeline").attribute("fps"),
         max_fit_error_m=config.max_residual_m,
+        max_gap_s=config.max_gap_s,
         landmarks=landmarks,
         floor=None if config.floor == "none" else config.floor,
     )

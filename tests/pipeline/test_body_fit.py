@@ -98,6 +98,8 @@ def test_short_gaps_are_bridged_and_marked_long_ones_left_out(model):
     assert np.array_equal(np.flatnonzero(~body.valid), np.arange(20, 45))
     assert np.isnan(body.body_pose[20:45]).all()
     assert {BodyTrack.REASONS[r] for r in body.reason[20:45]} == {"absent"}
+    none = fit_track(model, rig, without(track, frames=slice(20, 28)), replace(OPTIONS, max_gap_s=0.0))
+    assert np.isnan(none.body_pose[20:28]).all() and none.valid[[19, 28]].all()
 
 
 def test_one_camera_is_not_enough_for_long(model):
