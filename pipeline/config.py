@@ -304,7 +304,11 @@ class ExportConfig(Section):
         True, description="Colours from the views: a textured, registered body in session.glb, and colours on the "
         "vertices of the meshes a frame."
     )
-    texture_size: int = Field(1024, ge=64, le=8192, description="Texels a side of the texture.")
+    texture_size: int = Field(1024, ge=64, le=8192, description="Texels a side of the texture in session.glb.")
+    frame_texture: int = Field(
+        0, ge=0, le=4096, description="Texels a side of a texture image for every mesh a frame, in its GLB instead of "
+        "colours on the vertices; 0: none. 512 shows all that a camera at 3 mm a pixel does."
+    )
     blur_faces: bool = Field(
         False, description="Blur faces in overlays, report, inspected pictures, stills' pictures, textures and vertex "
         "colours, as far as somebody is found there. Recordings and cache keep them: give away OUTPUT/export alone."

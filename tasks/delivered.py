@@ -29,6 +29,9 @@ class _Plain(MeshSequence):
     def colours(self, frame: int) -> None:
         return None
 
+    def skin(self, frame: int) -> None:
+        return None
+
     def source(self, frame: int) -> str:
         return self._stage
 

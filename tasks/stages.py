@@ -320,7 +320,7 @@ STAGES: dict[str, Stage] = {
                 "calibration", "refinement", "timeline", "frames", "bodies", "segmentation", "surface", "fusion",
                 "registration",
             ),
-            ("export.texture", "export.simplify_mm", "export.blur_faces"),
+            ("export.texture", "export.simplify_mm", "export.frame_texture", "export.blur_faces"),
             "surface",
             "the surfaces of every frame, made light and coloured from the views",
             lenient=True,

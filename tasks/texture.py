@@ -1,25 +1,31 @@
 """Stage: one person's surfaces as they are delivered: light, within a stated distance, and coloured from the views.
 
 Beside the meshes (``MeshSequence``) an artifact holds ``colours`` (V, 3) uint8 of all vertices, none without
-``export.texture``; and a frame ``source`` (which stage the surface is of, a row of the attribute ``sources``),
-``triangles`` it had before, ``error_m`` and ``farthest_m`` (``pipeline.meshes.simplify``) and the share of it that a
-camera ``covered``.
+``export.texture``; with ``export.frame_texture`` ``images`` (JPEG, one a frame) and ``uv`` (texture coordinates: which
+vertex each is of, values in 16 bits, triangles); and a frame ``source`` (which stage the surface is of, a row of the
+attribute ``sources``), ``triangles`` it had before, ``error_m`` and ``farthest_m`` (``pipeline.meshes.simplify``) and
+the share of it that a camera ``covered``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, ArtifactWriter
 from pipeline.config import Session
+from pipeline.meshes.glb import Skin
 from pipeline.meshes.sequence import Mesh, MeshSequence, MeshWriter
 from tasks.bodies import load_model
 from tasks.execution import Context
 from tasks.faces import blur_of
 from tasks.people import bodies_of, seen_of_frame
 from tasks.surfaces import wants as wants
+
+if TYPE_CHECKING:
+    from pipeline.texture.atlas import Atlas
 
 SOURCES = ("fusion", "surface")
 """The better first."""
@@ -37,12 +43,16 @@ def compute(context: Context) -> None:
         painter = _Painter(context)
     bound_m, guess, writer = context.session.config.export.simplify_mm / 1000, None, context.writer
     colours = writer.rows("colours", np.uint8, (3,))
+    size = context.session.config.export.frame_texture
+    skins = _SkinWriter(writer) if size and painter is not None else None
     rows = []
     with MeshWriter(writer, source.cameras) as out:
         for done, frame in enumerate(source.frames, 1):
             which = source.which(frame)
             if which is None:
                 out.mark(frame, source.reason(frame))
+                if skins is not None:
+                    skins.add(b"", None)
                 rows.append((0, 0, np.nan, np.nan, 0.0))
                 continue
             mesh = source.mesh(frame, which)
@@ -52,14 +62,19 @@ def compute(context: Context) -> None:
             if painter is not None:
                 painted, covered = painter(frame, mesh, made)
                 colours.append(painted)
+            if skins is not None:
+                skins.add(*painter.texture(made, painted, size))
             out.add(frame, made.mesh)
             rows.append((which, len(mesh.faces), made.error_m, made.farthest_m, covered))
             context.progress(done / len(source.frames))
+    if skins is not None:
+        skins.finish()
     table = np.array(rows, np.float64).reshape(-1, 5)
     for name, column, kind in zip(FIGURES, table.T, (np.uint8, np.int64, *[np.float32] * 3), strict=True):
         writer.put(name, column.astype(kind))
     writer.attribute("sources", list(SOURCES))
     writer.attribute("coloured", painter is not None)
+    writer.attribute("textured", skins is not None)
     _tell(table, len(source.frames))
 
 
@@ -97,12 +112,35 @@ def light(mesh: Mesh, bound_m: float, guess: int | None = None) -> Light:
     return Light(Mesh(few.vertices, few.faces, mesh.confidence[near], mesh.seen[near]), few.error_m, few.farthest_m)
 
 
+class _SkinWriter:
+    """Texture images and their coordinates, a frame after the other."""
+
+    def __init__(self, writer: ArtifactWriter) -> None:
+        self._writer, self._images = writer, writer.stream("images")
+        self._which, self._values = writer.rows("uv/which", np.int32), writer.rows("uv/values", np.uint16, (2,))
+        self._faces, self._offsets = writer.rows("uv/faces", np.int32, (3,)), [0]
+
+    def add(self, jpeg: bytes, atlas: Atlas | None) -> None:
+        self._images.append(jpeg)
+        count = 0
+        if atlas is not None:
+            which, uv, faces = atlas.split()
+            count = len(which)
+            self._which.append(which.astype(np.int32))
+            self._values.append(np.rint(np.clip(uv, 0, 1) * 65535).astype(np.uint16))
+            self._faces.append(faces.astype(np.int32))
+        self._offsets.append(self._offsets[-1] + count)
+
+    def finish(self) -> None:
+        self._writer.put("uv/offsets", np.array(self._offsets, np.int64))
+
+
 class LightSequence(MeshSequence):
     """What an artifact of this stage holds: a ``MeshSequence`` with ``colours``."""
 
     def __init__(self, artifact: Artifact) -> None:
         super().__init__(artifact)
-        self._coloured = artifact.attribute("coloured")
+        self._coloured, self._textured = artifact.attribute("coloured"), artifact.attribute("textured")
         self._offsets = artifact["vertices/offsets"]
         self._sources = [artifact.attribute("sources")[k] for k in artifact["source"]]
 
@@ -110,6 +148,16 @@ class LightSequence(MeshSequence):
         """(V, 3) uint8 of ``mesh(frame)``, None without ``export.texture``."""
         row = self.row(frame)
         return self._artifact.read("colours", slice(*self._offsets[row : row + 2])) if self._coloured else None
+
+    def skin(self, frame: int) -> Skin | None:
+        """The texture of ``mesh(frame)``, None without ``export.frame_texture``."""
+        if not self._textured:
+            return None
+        row, artifact = self.row(frame), self._artifact
+        some = slice(*artifact["uv/offsets"][row : row + 2])
+        faces = artifact.read("uv/faces", slice(*artifact["faces/offsets"][row : row + 2]))
+        uv = artifact.read("uv/values", some) / 65535
+        return Skin(artifact.read("uv/which", some), uv, faces, artifact.encoded("images", row))
 
     def source(self, frame: int) -> str:
         """The stage whose surface it is, of ``SOURCES``."""
@@ -162,9 +210,19 @@ class _Painter:
         gains = np.array([self._gains[name] for name in views]).reshape(-1, 3)
         usual = self._usual(frame, mesh.vertices)
         colours, covered = vertex_colours(mesh.vertices, mesh.faces, list(views.values()), gains, usual)
+        self._views, self._own = list(views.values()), gains
         if made.mesh is not mesh:
             colours = carried_over(made.mesh.vertices, made.mesh.faces, mesh.vertices, colours)
         return colours, float(covered.mean())
+
+    def texture(self, made: Light, colours: np.ndarray, size: int) -> tuple[bytes, Atlas]:
+        """A texture, as JPEG, of the mesh that was painted last, and where on the mesh it lies."""
+        from pipeline.texture.atlas import encoded
+        from pipeline.texture.unwrap import texture_of, unwrapped
+
+        atlas = unwrapped(made.mesh.vertices, made.mesh.faces, size)
+        image = texture_of(atlas, made.mesh.vertices, colours, self._views, self._own)
+        return encoded(image), atlas
 
     def _usual(self, frame: int, vertices: np.ndarray) -> np.ndarray | None:
         from pipeline.export.bodies import posed_vertices

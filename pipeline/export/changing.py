@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class ChangingScene:
 
     def add(self, frame: int, people: Mapping[int, StillMesh]) -> None:
         if people and (frame - self._first) % self.stride == 0:
-            self._frames[frame] = people
+            self._frames[frame] = {i: replace(mesh, skin=None) for i, mesh in people.items()}  # textures are too large
         while len(self._frames) > 1 and sum(map(_bytes_of, self._frames.values())) > self._most:
             self._thin()
 

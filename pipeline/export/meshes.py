@@ -19,7 +19,7 @@ from pipeline.export.people import on_timeline, timeline
 from pipeline.files import write_atomic
 from pipeline.meshes.colours import person_colour
 from pipeline.meshes.geometry import moved_out, vertex_normals
-from pipeline.meshes.glb import StillMesh, glb_meshes
+from pipeline.meshes.glb import Skin, StillMesh, glb_meshes
 from pipeline.meshes.obj import obj_text
 from pipeline.meshes.ply import ply_bytes
 from pipeline.meshes.simplify import Riding, riding_simplified
@@ -32,11 +32,16 @@ Mesh = tuple[np.ndarray, np.ndarray]
 """vertices (V, 3) world metres and faces (F, 3)."""
 
 
-def person_mesh(person: int, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None = None) -> StillMesh:
-    """A person's mesh as files hold it: in the colours (V, 3) of the vertices, or in the person's own."""
-    return StillMesh(
-        f"person_{person}", vertices, faces, person_colour(person), vertex_normals(vertices, faces), colours
-    )
+def person_mesh(
+    person: int,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    colours: np.ndarray | None = None,
+    skin: Skin | None = None,
+) -> StillMesh:
+    """A person's mesh as files hold it: textured, in the colours (V, 3) of the vertices, or in the person's own."""
+    normals = vertex_normals(vertices, faces)
+    return StillMesh(f"person_{person}", vertices, faces, person_colour(person), normals, colours, skin)
 
 
 def frame_name(frame: int) -> str:
@@ -144,6 +149,8 @@ class Surfaces(Protocol):
 
     def colours(self, frame: int) -> np.ndarray | None: ...
 
+    def skin(self, frame: int) -> Skin | None: ...
+
     def source(self, frame: int) -> str: ...
 
 
@@ -171,7 +178,8 @@ class BestMeshes:
             sequence = self._at.get((person, frame))
             if sequence is not None:
                 mesh, source = sequence.mesh(frame), sequence.source(frame)
-                found[person] = person_mesh(person, mesh.vertices, mesh.faces, sequence.colours(frame))
+                looks = sequence.colours(frame), sequence.skin(frame)
+                found[person] = person_mesh(person, mesh.vertices, mesh.faces, *looks)
             elif person in posed and person in self._bodies:
                 stand = self._bodies[person]
                 source, found[person] = stand.source, stand.mesh(posed[person][0])

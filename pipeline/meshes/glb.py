@@ -36,7 +36,7 @@ _SMOOTH = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}
 @dataclass(frozen=True)
 class StillMesh:
     """A named mesh: vertices (V, 3) world metres, faces (F, 3), sRGB colour, normals (V, 3) or None for smooth ones,
-    colours (V, 3) uint8 sRGB of the vertices or None."""
+    colours (V, 3) uint8 sRGB of the vertices or None, and a texture, which goes before them, or None."""
 
     name: str
     vertices: np.ndarray
@@ -44,6 +44,7 @@ class StillMesh:
     colour: tuple[int, int, int]
     normals: np.ndarray | None = None
     colours: np.ndarray | None = None
+    skin: Skin | None = None
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ def _add_person(glb: _Glb, animation: _Animation, person: SkinnedPerson, turn: n
     }
     texture = None
     if skin is not None:
-        attributes["TEXCOORD_0"] = glb.vertices(np.column_stack([skin.uv[:, 0], 1 - skin.uv[:, 1]]))
+        attributes["TEXCOORD_0"] = glb.vertices(_downwards(skin.uv))
         texture, faces = glb.texture(f"{person.name}_skin", skin.image), np.asarray(skin.faces, np.int32)
     inverse_binds = np.tile(np.eye(4), (len(joints), 1, 1))
     inverse_binds[:, 3, :3] = -joints  # matrices are stored column by column
@@ -340,6 +341,11 @@ def _visibility(frames: np.ndarray, span: tuple[int, int]) -> tuple[np.ndarray, 
     return changes, np.array([states[f] for f in changes.tolist()])
 
 
+def _downwards(uv: np.ndarray) -> np.ndarray:
+    """Texture coordinates (W, 2) with v upwards as the format counts it, downwards."""
+    return np.column_stack([uv[:, 0], 1 - uv[:, 1]])
+
+
 def _padded(array: np.ndarray, stride: int) -> bytes:
     rows = np.zeros((len(array), stride), np.uint8)
     own = array.view(np.uint8).reshape(len(array), -1)
@@ -396,7 +402,9 @@ class _Glb:
         """A still mesh, turned; what a node that shows it holds."""
         vertices, faces = check_mesh(mesh.vertices, mesh.faces)
         normals = (vertex_normals(vertices, faces) if mesh.normals is None else mesh.normals) @ turn.T
-        turned, node = vertices.astype(np.float64) @ turn.T, {}
+        turned, node, texture = vertices.astype(np.float64) @ turn.T, {}, None
+        if mesh.skin is not None:  # seams double vertices
+            turned, normals, faces = turned[mesh.skin.vertices], normals[mesh.skin.vertices], mesh.skin.faces
         if quantise:
             low = turned.min(0)
             size = max(float((turned - low).max()), 1e-6)
@@ -411,10 +419,13 @@ class _Glb:
             node = {"translation": low.tolist(), "scale": [size / _LEVELS] * 3}
         else:
             attributes = {"POSITION": self.vertices(turned), "NORMAL": self.vertices(normals)}
-        if mesh.colours is not None:
+        if mesh.skin is not None:
+            attributes["TEXCOORD_0"] = self.vertices(_downwards(mesh.skin.uv))
+            texture = self.texture(f"{mesh.name}_skin", mesh.skin.image)
+        elif mesh.colours is not None:
             attributes["COLOR_0"] = self.colours(mesh.colours)
-        colour = None if mesh.colours is not None else mesh.colour
-        return {"mesh": self.mesh(mesh.name, attributes, faces, colour)} | node
+        colour = mesh.colour if mesh.skin is None and mesh.colours is None else None
+        return {"mesh": self.mesh(mesh.name, attributes, np.asarray(faces, np.int32), colour, texture)} | node
 
     def colours(self, colours: np.ndarray) -> int:
         """An accessor of sRGB colours (V, 3) uint8, which the format wants linear; 16 bits keep the dark ones apart."""

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.cameras import Camera
 from pipeline.meshes.colours import linear
-from pipeline.meshes.glb import StillMesh, glb_meshes
+from pipeline.meshes.glb import Skin, StillMesh, glb_meshes
 from pipeline.meshes.simplify import simplified
 from pipeline.raster_open3d import Open3DRaster
 from pipeline.registration.dressed import Instant, Seen, register
@@ -17,6 +17,7 @@ from pipeline.registration.offsets import RegistrationOptions, distances_to, off
 from pipeline.texture.atlas import Atlas, encoded
 from pipeline.texture.colours import carried_over, filled, nearby, vertex_colours
 from pipeline.texture.exposure import camera_gains
+from pipeline.texture.unwrap import texture_of, unwrapped
 from pipeline.texture.views import ColourView
 
 RADIUS = 0.3
@@ -238,3 +239,38 @@ def test_vertex_colours_stand_in_the_file_as_the_format_wants_them():
 def test_a_texture_is_a_jpeg():
     image = Image.open(io.BytesIO(encoded(np.full((16, 16, 3), (200, 30, 30), np.uint8))))
     assert image.format == "JPEG" and np.abs(np.array(image)[8, 8].astype(int) - (200, 30, 30)).max() < 8
+
+
+def test_a_mesh_without_coordinates_gets_some_and_a_texture_that_shows_what_is_painted(made):
+    """Read back with pygltflib and looked up at the corners of triangles."""
+    fine, faces, _ = made
+    views, none = [seen_by(c, fine, faces) for c in ring(6)], np.ones((6, 3))
+    light = simplified(fine, faces, 0.004)
+    atlas = unwrapped(light.vertices, light.faces, 256)
+    colours, seen = vertex_colours(light.vertices, light.faces, views, none)
+    image = texture_of(atlas, light.vertices, colours, views, none)
+    which, uv, uv_faces = atlas.split()
+    mesh = StillMesh("é ball", light.vertices, light.faces, (0, 0, 0), skin=Skin(which, uv, uv_faces, encoded(image)))
+    gltf = pygltflib.GLTF2.load_from_bytes(glb_meshes([mesh], np.array([0, 1.0, 0]), quantise=True))
+    (primitive,) = gltf.meshes[0].primitives
+    material = gltf.materials[primitive.material].pbrMetallicRoughness
+    source = gltf.images[gltf.textures[material.baseColorTexture.index].source]
+    view = gltf.bufferViews[source.bufferView]
+    shown = np.array(Image.open(io.BytesIO(gltf.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength])))
+    at = gltf.accessors[primitive.attributes.TEXCOORD_0]
+    stored = gltf.bufferViews[at.bufferView]
+    places = np.frombuffer(gltf.binary_blob(), np.float32, at.count * 2, stored.byteOffset).reshape(-1, 2)
+    middles = places[uv_faces].mean(1)
+    pixels = np.clip((middles * 256).astype(int), 0, 255)
+    truth = painted(light.vertices[light.faces].mean(1))
+    error = np.abs(shown[pixels[:, 1], pixels[:, 0]] - truth)
+    assert primitive.attributes.COLOR_0 is None and error[seen[light.faces].all(1)].mean() < 5
+    with pytest.raises(ValueError, match="no texture"):
+        unwrapped(fine, faces[:0], 64)
+
+
+def test_without_a_view_a_texture_is_what_the_vertices_say(made):
+    vertices, faces, _ = made
+    atlas = unwrapped(vertices[:], faces, 128)
+    image = texture_of(atlas, vertices, np.full((len(vertices), 3), (9, 90, 200)), [], np.ones((0, 3)))
+    assert (image == (9, 90, 200)).all()

@@ -113,6 +113,21 @@ def test_without_colours_and_without_simplification(made):
     path.write_text(text)
 
 
+def test_a_texture_image_a_frame(made):
+    path = made.session.path
+    text = path.read_text()
+    path.write_text(text + "export: {frame_texture: 128}\n")
+    graph = Graph(configure_again(path))
+    path.write_text(text)
+    with texture(graph) as artifact:
+        sequence = LightSequence(artifact)
+        mesh, skin = sequence.mesh(FRAME), sequence.skin(FRAME)
+        np.testing.assert_array_equal(skin.vertices[skin.faces], mesh.faces)
+        assert skin.uv.min() >= 0 and skin.uv.max() <= 1 and skin.image[:2] == b"\xff\xd8"
+        last = sequence.skin(int(FRAMES[2]))
+        np.testing.assert_array_equal(last.vertices[last.faces], sequence.mesh(int(FRAMES[2])).faces)
+
+
 def configure_again(path):
     from pipeline.config import load_session
 
