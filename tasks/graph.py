@@ -15,7 +15,7 @@ from pipeline.meshes.sequence import ENDS
 from tasks.keys import FileDigests, key_of, settings_of
 from tasks.parts import Part
 from tasks.stages import BATCH, CAMERA, CHUNK, PERSON, PERSON_CHUNK, SESSION, SPAN, STAGES, Stage
-from tasks.surfaces import STAGES_OF_SURFACES, network_files
+from tasks.surfaces import STAGES_OF_SURFACES, network_files, wanted_frames
 
 TASKS_WANTED = 240
 """Chunks are made longer until a session has no more of them than this."""
@@ -141,14 +141,22 @@ class Graph:
         return [(k, k + length) for k in range(start // length * length, stop, length)]
 
     def frames_of(self, part: Part) -> int:
-        """How many session frames a part covers; 0 for stages that are not about frames."""
+        """How many frames a part is made for; 0 for stages that are not about frames."""
+        numbers = self._numbers(part)
+        if part.chunk is not None and hasattr(STAGES[part.stage].module, "wants"):
+            return len(wanted_frames(self.session, part.chunk, numbers))
+        return len(numbers)
+
+    def _numbers(self, part: Part) -> range:
+        """The session's frame numbers that a part covers."""
         note = self._planning("timeline", None, None)
         if note is None:
-            return 0
-        start, stop, step, count = note["frames"]
+            return range(0)
+        start, stop, step, _ = note["frames"]
         if part.chunk is None or STAGES[part.stage].scope == BATCH:
-            return count
-        return len(range(max(start, part.chunk[0]), min(stop, part.chunk[1]), step))
+            return range(start, stop, step)
+        first = start + max(0, -(-(part.chunk[0] - start) // step)) * step
+        return range(first, min(stop, part.chunk[1]), step)
 
     def people(self, look: Look | None = None) -> tuple[int, ...] | None:
         """Ids of the people, from the association artifact and the user's rules, or those whose bodies are given."""

@@ -21,6 +21,7 @@ from tasks.parts import Part
 from tasks.records import Made, Records
 from tasks.simulation import Job, Night, longest_chain, simulate
 from tasks.stages import STAGES
+from tasks.surfaces import wanted_frames
 
 OVERHEAD_S = 0.15
 """Of a part beside its own work: a process, keys, the record, the artifact's seal. See bench_orchestration."""
@@ -36,11 +37,13 @@ MACHINES = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a stage: seconds a part and frame on one process, and whether it ran on a GPU. ``parts`` were measured."""
+    """Of a stage: seconds a part and frame on one process, and whether it ran on a GPU. ``parts`` were measured; a
+    process held at most ``memory_mb``."""
 
     seconds_per_frame: float
     gpu: bool
     parts: int
+    memory_mb: float = 0.0
 
 
 class Foreseen(Graph):
@@ -68,10 +71,17 @@ class Foreseen(Graph):
     def people(self, look: Look | None = None) -> tuple[int, ...]:
         return self._people
 
-    def frames_of(self, part: Part) -> int:
+    def _numbers(self, part: Part) -> range:
         if part.chunk is None or part.stage.startswith("stills"):
-            return self._frames
-        return min(self._frames, part.chunk[1]) - part.chunk[0]
+            return range(self._frames)
+        return range(part.chunk[0], min(self._frames, part.chunk[1]))
+
+    @property
+    def surface_frames(self) -> int | None:
+        """For how many frames surfaces are made; None if the session makes none."""
+        if not any(s.name == "surface" for s in self.stages()):
+            return None
+        return len(wanted_frames(self.session, (0, self._frames), range(self._frames)))
 
 
 def command(sessions: list[Session], options: Any) -> int:
@@ -91,6 +101,9 @@ def command(sessions: list[Session], options: Any) -> int:
         "hours_of_work": sum(j.seconds for g in nights for j in each[id(g)]) / 3600,
         "longest_chain_hours": max(map(longest_chain, each.values())) / 3600,
         "storage_gb": storage_bytes(nights) / 1e9,
+        "memory_gb": max((c.memory_mb for c in costs.values()), default=0.0) / 1000,
+        "hungriest": max(costs, key=lambda name: costs[name].memory_mb),
+        "surfaces": [[g.surface_frames, g.frame_count] for g in foreseen],
         "storage_free_gb": shutil.disk_usage(_existing(sessions[0])).free / 1e9,
         "machines": table,
         "unmeasured": unmeasured,
@@ -125,7 +138,8 @@ def measured(sessions: Sequence[Session]) -> dict[str, Cost]:
         frames = sum(m.frames for m in made)
         if made:
             seconds = sum(m.seconds for m in made)
-            found[name] = Cost(seconds / max(frames, 1), any(m.gpu for m in made), len(made))
+            memory = max(m.memory_mb for m in made)
+            found[name] = Cost(seconds / max(frames, 1), any(m.gpu for m in made), len(made), memory)
     return found
 
 
@@ -170,7 +184,7 @@ def rows(
     jobs, found = together(graphs, costs), []
     for count in [machines] if machines else MACHINES:
         night = simulate(jobs, count * workers, count * gpus, OVERHEAD_S)
-        load = night.scheduler_load(len(jobs), count * workers)
+        load = night.scheduler_load(len(jobs), count, count * workers)
         found.append(
             {
                 "machines": count,
@@ -193,20 +207,19 @@ def _schedulers(night: Night, load: float) -> int:
 
 
 def storage_bytes(graphs: Sequence[Foreseen]) -> float:
-    """What the sessions will hold: as much a frame as those that are finished, else as check estimates."""
+    """What the sessions will hold: as much a frame as those that were made to the end, else as check estimates."""
     total, known = 0.0, {}
     for graph in graphs:
         session = graph.session
         if session.path not in known:
             done = Graph(session)
             note = done._planning("timeline", None, None)
-            finished = note is not None and done.current(Part("export")) is not None
-            known[session.path] = (
-                used_bytes(session.output) / note["frames"][3] * graph.frame_count
-                if finished
-                else check.needed_bytes(session, calibrated_rig(session))
-            )
-        total += known[session.path]
+            if note is not None and done.present(Part("export")):
+                known[session.path] = used_bytes(session.output) / note["frames"][3]
+            else:
+                rig = calibrated_rig(session)
+                known[session.path] = check.needed_bytes(session, rig) / max(1, check.frame_count(session, rig))
+        total += known[session.path] * graph.frame_count
     return total
 
 
@@ -222,21 +235,30 @@ def text(told: dict[str, Any], hours: float, workers: int, gpus: int) -> str:
     lines = [
         f"{told['sessions']} sessions, {told['parts']} parts, {told['hours_of_work']:.1f} hours of work for one "
         f"process; the longest chain takes {told['longest_chain_hours']:.1f} hours whatever there is",
-        f"storage: {told['storage_gb']:.0f} GB a night, {told['storage_free_gb']:.0f} GB are free",
+        f"storage: {told['storage_gb']:,.0f} GB a night, {told['storage_free_gb']:,.0f} GB are free"
+        + ("" if told["storage_gb"] < told["storage_free_gb"] else ": too little"),
+        f"memory: up to {told['memory_gb']:.1f} GB a process (stage {told['hungriest']}), "
+        f"{told['memory_gb'] * workers:.0f} GB a machine of {workers}",
+        *(
+            f"surfaces: for {made} of {frames} frames, as surface.frames asks"
+            for made, frames in dict.fromkeys(map(tuple, told["surfaces"]))
+            if made is not None and made < frames
+        ),
         "",
-        f"machines ({workers} processes, {gpus} GPUs each)   hours   first done   processes busy   GPUs busy   luigid",
+        f"machines ({workers} processes, {gpus} GPUs each)   hours   first done   processes busy   GPUs busy   luigids",
     ]
     for row in told["machines"]:
         mark = "  <- in time" if row["hours"] <= hours else ""
         lines.append(
             f"{row['machines']:>8}{'':33}{row['hours']:7.1f}{row['first_session_hours']:13.1f}"
-            f"{row['processes_busy']:17.0%}{row['gpus_busy']:12.0%}{row['scheduler_load']:9.0%}{mark}"
+            f"{row['processes_busy']:17.0%}{row['gpus_busy']:12.0%}{row['schedulers']:10}{mark}"
         )
     enough = next((r for r in told["machines"] if r["hours"] <= hours), None)
     last = told["machines"][-1]
     lines.append("")
     if enough:
-        lines.append(f"A night of {hours:g} hours needs {enough['machines']} machines of this kind.")
+        count = enough["machines"]
+        lines.append(f"A night of {hours:g} hours needs {count} machine{'s' * (count > 1)} of this kind.")
     else:
         lines.append(
             f"No number of machines makes it in {hours:g} hours: more than {last['machines']} hardly help. Give fewer "
@@ -245,8 +267,10 @@ def text(told: dict[str, Any], hours: float, workers: int, gpus: int) -> str:
     crowded = next((r for r in told["machines"] if r["schedulers"] > 1), None)
     if crowded:
         lines.append(
-            f"From {crowded['machines']} machines on one luigid is too slow: share the sessions out over "
-            f"{crowded['schedulers']} of them, each with its own machines, run and --scheduler-url."
+            f"From {crowded['machines']} machines on one luigid is too slow (it would be busy "
+            f"{crowded['scheduler_load']:.0%} of the time): share the sessions out over {crowded['schedulers']} of "
+            "them, each with its own machines, run and --scheduler-url. Hours hold for so many luigids as are in the "
+            "table."
         )
     if told["unmeasured"]:
         lines.append(

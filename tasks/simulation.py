@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-ANSWER_S, ANSWER_PER_PENDING_S = 0.002, 1.6e-6
+ANSWER_S, ANSWER_PER_PENDING_S = 0.002, 2.3e-6
 """One request to Luigi's scheduler, and what every pending part adds to it (it sorts them all). tests/benchmarks
 measures both: bench_orchestration."""
 
@@ -18,7 +18,7 @@ REQUESTS_PER_PART = 3.0
 """A part is offered, handed out and reported."""
 
 POLLS_PER_SECOND = 4.0
-"""Of every worker that waits for work."""
+"""Of every machine that waits for work."""
 
 
 @dataclass
@@ -49,10 +49,13 @@ class Night:
     gpu_busy_share: float
     most_pending: int
 
-    def scheduler_load(self, parts: int, workers: int) -> float:
-        """Share of one scheduler's time that answering takes; towards 1 it holds everybody up."""
+    def scheduler_load(self, parts: int, machines: int, processes: int) -> float:
+        """Share of one scheduler's time that answering takes; towards 1 it holds everybody up.
+
+        A machine asks for work while any of its processes is free.
+        """
         answer = ANSWER_S + ANSWER_PER_PENDING_S * self.most_pending
-        idle_polls = POLLS_PER_SECOND * workers * (1 - self.busy_share)
+        idle_polls = POLLS_PER_SECOND * min(machines, processes * (1 - self.busy_share))
         return answer * (REQUESTS_PER_PART * parts / max(self.seconds, 1e-9) + idle_polls)
 
 

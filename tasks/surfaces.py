@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,7 @@ def wanted_span(session: Session, chunk: tuple[int, int]) -> tuple[int, int, int
     return (first, stop, rule.step) if first < stop else None
 
 
-def wanted_frames(session: Session, chunk: tuple[int, int], timeline: np.ndarray) -> list[int]:
+def wanted_frames(session: Session, chunk: tuple[int, int], timeline: Iterable[int]) -> list[int]:
     """Frame numbers of the session, within a chunk, for which surfaces are made."""
     span = wanted_span(session, chunk)
     return [] if span is None else [int(n) for n in timeline if n in range(*span)]

@@ -94,8 +94,20 @@ def test_costs_are_those_that_were_measured(tmp_path):
     session = load_session(write_session(tmp_path))
     graph, records = Graph(session), Records(session.output / "cache")
     records.note_made(Part("calibration"), Made("a", 0.0, 2.0, 1.0, frames=0))
-    assert measured([session]) == {"calibration": Cost(2.0, False, 1)}
+    assert measured([session]) == {"calibration": Cost(2.0, False, 1, 1.0)}
     assert graph.parts(graph.stages()[0]) == [Part("calibration")]
+
+
+def test_surfaces_count_for_the_frames_that_have_them(tmp_path):
+    path = write_session(tmp_path, cameras=4)
+    path.write_text(path.read_text() + "surface: {frames: {start: 100, stop: 140, step: 2}}\n")
+    session = load_session(path)
+    graph = Foreseen(session, ["cam00"], 1200, 1)
+    assert graph.surface_frames == 20
+    jobs = jobs_of(graph, {"surface": Cost(10.0, False, 1)}, 0)
+    assert sum(j.seconds for j in jobs) == 200
+    assert graph.frames_of(Part("surface", person=0, chunk=(120, 240))) == 10
+    assert graph.frames_of(Part("keypoints", camera="cam00", chunk=(1080, 1320))) == 120
 
 
 def test_plan_tells_machines_hours_and_storage(tmp_path):
@@ -104,7 +116,7 @@ def test_plan_tells_machines_hours_and_storage(tmp_path):
     assert command("run", tmp_path / "session.yaml", "--until", "identities").returncode == 0
     done = command("plan", tmp_path / "session.yaml", "--sessions", "6", "--frames", "5000", "--gpus", "0")
     assert done.returncode == 1 and "Never measured, so counted as nothing: bodies" in done.stdout
-    assert "6 sessions" in done.stdout and "needs 1 machines" in done.stdout and "GB a night" in done.stdout
+    assert "6 sessions" in done.stdout and "needs 1 machine of" in done.stdout and "GB a night" in done.stdout
 
 
 # What is written for clusters
