@@ -164,12 +164,15 @@ def _write_images(graph: StubGraph) -> None:
             writer.put("valid", np.ones(len(FRAMES), bool))
 
 
-def run_stage(graph: StubGraph, stage: str, person: int = 0, key: str = "cd" * 32, writer_of=None) -> Path:
+def run_stage(
+    graph: StubGraph, stage: str, person: int = 0, key: str = "cd" * 32, writer_of=None, memory_failures: int = 0
+) -> Path:
     """Make one part; returns its artifact."""
     part = Part(stage, person=person, chunk=CHUNK)
     with ExitStack() as stack:
         writer = stack.enter_context(
             ArtifactWriter(graph.path(part), stage=stage, schema=STAGES[stage].schema, key=key)
         )
-        STAGES[stage].module.compute(Context(graph.session, part, graph, writer, lambda f: None, stack))
+        context = Context(graph.session, part, graph, writer, lambda f: None, stack, memory_failures)
+        STAGES[stage].module.compute(context)
     return graph.path(part)

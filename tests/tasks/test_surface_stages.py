@@ -120,6 +120,21 @@ def test_finished_frames_of_an_interrupted_chunk_are_kept(fresh, monkeypatch):
     assert len(made) == 3  # frames of another key are not used
 
 
+def test_where_memory_ran_out_fewer_points_are_asked_at_once_for_the_same_surface(made, tmp_path, monkeypatch):
+    from pipeline.surface import reconstruct as module
+    from tasks.surface import BATCH
+
+    shutil.copytree(made.session.path.parent, tmp_path / "session", ignore=shutil.ignore_patterns("surface"))
+    graph, asked, whole = configure(tmp_path / "session", "resolution: 64"), [], module.reconstruct
+    monkeypatch.setattr(module, "reconstruct", lambda *a: (asked.append(a[-1].batch), whole(*a))[1])
+    again = run_stage(graph, "surface", memory_failures=2)
+    assert set(asked) == {BATCH["cpu"] // 4}
+    with Artifact(again) as one, opened(made, "surface", 0) as other:
+        for frame in FRAMES:
+            mine, theirs = (MeshSequence(a).mesh(int(frame)) for a in (one, other))
+            np.testing.assert_allclose(mine.vertices, theirs.vertices, atol=1e-4)
+
+
 def test_frames_are_chosen_and_chunks_without_any_have_no_part(fresh):
     from tasks.surfaces import wanted_frames, wants
 
