@@ -1,6 +1,7 @@
 """Schedules that are simulated, and what is written for clusters: scripts that run, manifests that hold together."""
 
 import os
+import socket
 import subprocess
 from argparse import Namespace
 
@@ -141,6 +142,11 @@ def test_the_slurm_script_is_one_that_bash_reads(tmp_path, machines):
     assert ("--address" not in text) and (machines == 1 or "ssh" in text)  # never open to the network
 
 
+def free(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 @pytest.mark.parametrize("machines", [1, 2])
 def test_the_slurm_script_runs_what_it_says(tmp_path, machines):
     """With stand-ins for Slurm's own programs, ssh and ours, which write down how they are called."""
@@ -165,15 +171,16 @@ def test_the_slurm_script_runs_what_it_says(tmp_path, machines):
         (bin_ / name).chmod(0o755)
     lines = [f"python={ours}" if line.startswith("python=") else line for line in text.splitlines()]
     (tmp_path / "job.sh").write_text("\n".join(lines))
-    told = {"PATH": f"{bin_}:{os.environ['PATH']}", "SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "x"}
+    port = next(p for p in range(20077, 40000) if free(p))  # another run of this test may hold one
+    told = {"PATH": f"{bin_}:{os.environ['PATH']}", "SLURM_JOB_ID": str(port - 20000), "SLURM_JOB_NODELIST": "x"}
     script = ["bash", str(tmp_path / "job.sh")]
     done = subprocess.run(script, env=os.environ | told, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr  # as the run ended
     calls = log.read_text()
     assert f"run_pipeline.py|run|{folder / 'session.yaml'}|" in calls
     if machines > 1:
-        assert "ssh -o BatchMode=yes -o ExitOnForwardFailure=yes -N -L 20077:127.0.0.1:20077 node1" in calls
-        worker = f"run_pipeline.py|worker|{folder / 'session.yaml'}|--scheduler-url|http://127.0.0.1:20077|--workers|8|"
+        assert f"ssh -o BatchMode=yes -o ExitOnForwardFailure=yes -N -L {port}:127.0.0.1:{port} node1" in calls
+        worker = f"run_pipeline.py|worker|{folder / 'session.yaml'}|--scheduler-url|http://127.0.0.1:{port}|--workers|8|"
         assert worker in calls
     assert not list(tmp_path.rglob("PWNED"))
 
