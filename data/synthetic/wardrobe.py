@@ -34,7 +34,8 @@ _DULL = ((0.16, 0.19, 0.28), (0.20, 0.20, 0.21), (0.55, 0.48, 0.37), (0.36, 0.40
 _PATTERNS = ("plain", "plain", "stripes", "pinstripes", "checks", "dots", "print", "blocks", "camouflage", "knit")
 
 
-_GREY = (0.60, 0.60, 0.60)
+_GREY = (0.42, 0.75)
+"""From the darkest to the lightest grey hair."""
 _TURNING_GREY = (38.0, 75.0)
 """Years at which the first and the last are grey."""
 _NOT_MENS = ("skirt", "dress")
@@ -63,7 +64,7 @@ def _adult(g: np.random.Generator, split: str, number: int, kinds: tuple[str, ..
     gender, age, betas = adults.draw(np.random.default_rng([zlib.crc32(f"adults/{split}".encode()), number]))
     tones = _complexion(g)
     if g.random() < np.interp(age, _TURNING_GREY, (0, 1)):
-        tones = replace(tones, hair=jitter(g, _GREY, 0.12))
+        tones = replace(tones, hair=jitter(g, (g.uniform(*_GREY),) * 3, 0.015))
     clothes = outfit(g, split, kinds, _NOT_MENS if gender == "male" else ())
     return Person(betas, tones, clothes, int(g.integers(2**31)), gender, age)
 
