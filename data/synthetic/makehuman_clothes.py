@@ -47,6 +47,11 @@ class Piece:
     weld: np.ndarray
     hides: np.ndarray
 
+    @property
+    def garment(self) -> str:
+        """Name of what it is a part of."""
+        return self.name.partition("/")[0]
+
     def __repr__(self) -> str:  # what it is worn as is told by its name
         return f"Piece({self.name!r})"
 

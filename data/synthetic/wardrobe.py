@@ -104,16 +104,13 @@ MADE_SHARE = 0.4
 def with_made(who: Person, split: str, number: int, clothes: Sequence[Piece]) -> Person:
     """The same person, or in a part of cases the same in clothes that were made elsewhere, of the split's own.
 
-    Of each kind the fourth of five is for validation and the fifth for tests, counted in the order given.
+    Of suits, shoes and hair each, the fourth of five is for validation and the fifth for tests, counted in the order
+    given; a suit's parts stay together.
     """
     g = np.random.default_rng([zlib.crc32(f"made/{split}".encode()), number])
     if not clothes or g.random() > MADE_SHARE:
         return who
-    own: dict[str, list[Piece]] = {}
-    for kind in ("upper", "lower", "shoes", "hair"):
-        of_kind = [p for p in clothes if p.kind == kind]
-        digits = {"train": (0, 1, 2), "validation": (3,), "test": (4,)}[split]
-        own[kind] = [p for k, p in enumerate(of_kind) if k % 5 in digits]
+    own = {kind: [p for p in _made_for(split, clothes) if p.kind == kind] for kind in _MADE_KINDS}
     picked = {kind: pieces[g.integers(len(pieces))] for kind, pieces in own.items() if pieces}
     if not {"upper", "lower", "shoes"} <= set(picked):
         return who
@@ -124,6 +121,19 @@ def with_made(who: Person, split: str, number: int, clothes: Sequence[Piece]) ->
         worn.append(Worn("piece", picked["hair"], Fabric("plain", who.complexion.hair, who.complexion.hair)))
         hair = None
     return replace(who, outfit=Outfit(tuple(worn), hair))
+
+
+_MADE_KINDS = ("upper", "lower", "shoes", "hair")
+
+
+def _made_for(split: str, clothes: Sequence[Piece]) -> list[Piece]:
+    digits = {"train": (0, 1, 2), "validation": (3,), "test": (4,)}[split]
+    out = []
+    for family in (("upper", "lower"), ("shoes",), ("hair",)):
+        pieces = [p for p in clothes if p.kind in family]
+        garments = list(dict.fromkeys(p.garment for p in pieces))
+        out += [p for p in pieces if garments.index(p.garment) % 5 in digits]
+    return out
 
 
 class _Rack:

@@ -7,7 +7,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from data.still_samples import StillData, cutouts_of
 from data.synthetic import wardrobe
+from data.synthetic.makehuman_clothes import Piece
 from data.synthetic.people import People
 from data.synthetic.solids import union
 from pipeline.raster_open3d import RayScene
@@ -113,6 +115,29 @@ def test_splits_share_neither_people_nor_clothes_and_many_wear_loose_ones():
         seen[split] |= {p.betas.tobytes() for p in people}
     assert not (seen["train"] & seen["test"] or seen["train"] & seen["validation"] or seen["validation"] & seen["test"])
     assert np.mean(loose) >= 0.2
+
+
+def test_splits_share_no_clothes_made_elsewhere_and_no_part_of_a_suit():
+    nothing = np.zeros(0)
+    made = [("suit", "upper"), ("suit", "lower"), ("trousers", "lower"), ("shoes", "shoes"), ("wig", "hair")]
+    clothes = [Piece(f"{n}{k}/{kind}", kind, *[nothing] * 5) for k in range(10) for n, kind in made]
+    worn = {}
+    for split in wardrobe.SPLITS:
+        people = [wardrobe.with_made(wardrobe.person(split, k), split, k, clothes) for k in range(150)]
+        pieces = [[w.cut for w in p.outfit.worn if w.kind == "piece"] for p in people]
+        assert 0.3 < np.mean([len(p) > 0 for p in pieces]) < 0.5
+        worn[split] = {p.garment for some in pieces for p in some}
+        assert {name.rstrip("0123456789") for name in worn[split]} == {"suit", "trousers", "shoes", "wig"}
+    assert not (worn["train"] & worn["test"] or worn["train"] & worn["validation"] or worn["validation"] & worn["test"])
+
+
+def test_stills_show_the_people_of_their_split(tmp_path):
+    seen = {}
+    for split in ("train", "test"):
+        (one,) = cutouts_of(tmp_path, StillData(split, people=1, poses=1, scenes=1))
+        np.testing.assert_array_equal(one.betas, wardrobe.person(split, 0).betas)
+        seen[split] = one.betas
+    assert not np.allclose(seen["train"], seen["test"])
 
 
 def test_a_person_is_the_same_whenever_asked_for(people):
