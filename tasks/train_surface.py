@@ -36,12 +36,15 @@ class DataOptions:
     Attributes:
         folder: where they are kept. train, validation: how many samples of each split.
         images: of a step of the normal network.
+        live: processes that make the training people anew as batches ask for them, so that ``train`` may be any number
+            and no picture of theirs is stored; 0: they are made once and kept.
     """
 
     folder: str
     train: int = 300
     validation: int = 18
     images: int = 4
+    live: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,16 @@ def maker(name: str, recipe: Recipe) -> Callable[[Path], Training]:
 
 
 def people_of(recipe: Recipe, split: str, predicted: Path | None = None) -> People:
-    """The people of a split; those that are missing are made first."""
+    """The people of a split; those that are missing are made first. ``predicted``: see ``predict_maps``."""
     from data.training import shards
     from data.training.batches import People
 
+    if split == "train" and recipe.data.live > 0:
+        from data.training.live import LivePeople
+
+        maps = predicted and map_maker(recipe, predicted.parent)
+        volume = volume_of(recipe.preset)
+        return LivePeople(split, recipe.data.train, recipe.people, recipe.data.live, maps, volume)
     folder, count = Path(recipe.data.folder), getattr(recipe.data, split)
     missing = count - len(shards.people_of(folder, split)[:count])
     if missing > 0:
@@ -143,34 +152,46 @@ def volume_of(of: Preset) -> Callable[..., Any] | None:
     return lambda vertices: body_semantics(vertices, faces, codes, options.resolution)
 
 
-def predict_maps(recipe: Recipe, folder: Path) -> Path:
-    """Normal maps of everybody by the trained normal network, for those who have none yet; their folder."""
-    import h5py
+def map_maker(recipe: Recipe, folder: Path) -> Callable[[Any, Any], Any]:
+    """What makes normal maps (V, S, S, 3) int8 of pictures (V, S, S, 3) uint8 and masks (V, S, S) uint8, by the normal
+    network trained in the job's folder."""
     import numpy as np
     import torch
 
-    from data.training import shards
-    from data.training.batches import PREDICTED
     from nets.deepmulticap.inputs import masked_rgb
     from nets.normals import NormalNetwork
     from nets.training import best_state
-    from pipeline.files import atomic_path
 
     network = NormalNetwork(recipe.preset.normals)
     network.load_state_dict(best_state(folder / NORMALS)[0])
     network = network.to(device()).eval()
-    out = folder / PREDICTED
-    for split in ("train", "validation"):
+
+    def maps(rgb, mask):
+        soft = torch.from_numpy(mask.astype(np.float32) / 255)
+        images = masked_rgb(torch.from_numpy(rgb.astype(np.float32)).permute(0, 3, 1, 2), soft[:, None])
+        with torch.no_grad(), torch.autocast(device().type, torch.bfloat16):
+            found = network(images.to(device())).float().cpu()
+        return (found * 127).round().clamp(-127, 127).to(torch.int8).permute(0, 2, 3, 1).numpy()
+
+    return maps
+
+
+def predict_maps(recipe: Recipe, folder: Path) -> Path:
+    """Normal maps of all who are stored by the trained normal network, for those who have none yet; their folder."""
+    import h5py
+
+    from data.training import shards
+    from data.training.batches import PREDICTED
+    from pipeline.files import atomic_path
+
+    maps, out = map_maker(recipe, folder), folder / PREDICTED
+    for split in ("validation",) if recipe.data.live > 0 else ("train", "validation"):
         for file in people_of(recipe, split).files:
             path = out / split / file.name
             if path.exists():
                 continue
             a = shards.read(file, "rgb", "mask")
-            soft = torch.from_numpy(a["mask"].astype(np.float32) / 255)
-            images = masked_rgb(torch.from_numpy(a["rgb"].astype(np.float32)).permute(0, 3, 1, 2), soft[:, None])
-            with torch.no_grad(), torch.autocast(device().type, torch.bfloat16):
-                maps = network(images.to(device())).float().cpu()
-            stored = (maps * 127).round().clamp(-127, 127).to(torch.int8).permute(0, 2, 3, 1).numpy()
+            stored = maps(a["rgb"], a["mask"])
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary, h5py.File(temporary, "w") as written:
                 written.create_dataset(PREDICTED, data=stored)

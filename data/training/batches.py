@@ -22,6 +22,8 @@ from nets.deepmulticap.inputs import CanonicalFrame, SurfaceInputs, mask_map, ma
 from nets.normals import eroded
 
 PREDICTED = "predicted"
+AHEAD = 8
+"""Steps whose people are foretold."""
 FAR = 0.08
 """Metres."""
 BLUR, JUMP = 0.02, 0.02
@@ -96,18 +98,36 @@ class People:
             out |= shards.read(self.predicted / self.files[k].name, PREDICTED)
         return out
 
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Who will be asked for soon: a hint, for people that are not there yet."""
+
 
 def surface_batches(
     people: People, options: BatchOptions, flaws: Flaws, seed: int, start: int = 0
 ) -> Iterator[SurfaceBatch]:
     """Batches from step ``start`` on, without end; with normal maps if ``people`` have predicted ones."""
-    for step in itertools.count(start):
-        rng = np.random.default_rng([seed, step])
-        which = rng.choice(len(people), options.people, replace=len(people) < options.people)
+    for rng, which in _draws(people, options.people, (seed,), start):
         low, high = options.views
         views = int(np.clip(rng.binomial(high - low, 0.45) + low, low, high))
         items = [person_batch(people, int(k), views, options, flaws, rng) for k in which]
         yield join(items)
+
+
+def _draws(
+    people: People, count: int, seed: tuple[int, ...], start: int, more: tuple[int, ...] = ()
+) -> Iterator[tuple[np.random.Generator, np.ndarray]]:
+    """The random state of each step and who is in its batch (count,); those of the next steps are foretold."""
+
+    def draw(step: int) -> tuple[np.random.Generator, np.ndarray]:
+        rng = np.random.default_rng([*seed, step, *more])
+        return rng, rng.choice(len(people), count, replace=len(people) < count)
+
+    for step in itertools.count(start):
+        rng, which = draw(step)
+        people.expect(which)
+        for later in range(step + 1, step + 1 + AHEAD):
+            people.expect(draw(later)[1])
+        yield rng, which
 
 
 def person_batch(
@@ -271,9 +291,7 @@ class NormalBatch:
 
 def normal_batches(people: People, images: int, flaws: Flaws, seed: int, start: int = 0) -> Iterator[NormalBatch]:
     """Batches from step ``start`` on, without end; ``images`` of as many people."""
-    for step in itertools.count(start):
-        rng = np.random.default_rng([seed, step, 1])
-        which = rng.choice(len(people), images, replace=len(people) < images)
+    for rng, which in _draws(people, images, (seed,), start, (1,)):
         yield normal_batch(people, [int(k) for k in which], flaws, rng)
 
 

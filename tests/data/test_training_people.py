@@ -9,6 +9,7 @@ from data.training import shards
 from data.training.augment import Flaws, edge_error, hide, in_company, recoloured, shaken, splatted
 from data.training.batches import BatchOptions, People, normal_batch, person_batch, surface_batches
 from data.training.errors import perturbed
+from data.training.live import LivePeople
 from data.training.people import PersonOptions, Studio
 from nets.deepmulticap.body_features import BodySurface
 from pipeline.errors import InputError
@@ -124,6 +125,16 @@ def test_a_batch_belongs_to_its_step(people):
         assert torch.equal(x.inputs.rgb, y.inputs.rgb)
         assert x.inputs.projection.shape[1] in (2, 3)
     assert not torch.equal(a[0].points, a[1].points)
+
+
+def test_people_made_beside_the_training_are_those_that_are_stored(sample):
+    live = LivePeople("train", 4, SMALL, processes=1, remember=1)
+    made = live.arrays(3)
+    for name, expected in sample.arrays().items():
+        np.testing.assert_array_equal(made[name], expected)
+    options = BatchOptions(people=1, points=100, far=10, pairs=20, views=(2, 2))
+    first, second = (next(surface_batches(live, options, Flaws(), 7, step)) for step in (0, 0))
+    assert torch.equal(first.points, second.points) and torch.equal(first.inputs.rgb, second.inputs.rgb)
 
 
 def test_pairs_lie_across_the_surface(people):
