@@ -1,4 +1,4 @@
-"""People: their shapes, colours and clothes, and dressed bodies in motion."""
+"""People: their shapes, colours and clothes, drawn at random from what is plausible, and dressed bodies in motion."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ from data.synthetic.textures import Baked, Complexion, Fabric, Face
 SKINS = ((0.93, 0.76, 0.66), (0.87, 0.68, 0.56), (0.78, 0.58, 0.45), (0.62, 0.44, 0.33), (0.44, 0.30, 0.22))
 HAIRS = ((0.10, 0.08, 0.07), (0.20, 0.13, 0.09), (0.36, 0.24, 0.14), (0.62, 0.47, 0.28), (0.45, 0.43, 0.42))
 IRISES = ((0.30, 0.18, 0.09), (0.35, 0.30, 0.15), (0.32, 0.45, 0.55))
+TOPS = (
+    (0.72, 0.16, 0.16), (0.16, 0.34, 0.62), (0.90, 0.88, 0.84), (0.20, 0.45, 0.30), (0.86, 0.66, 0.20),
+    (0.30, 0.30, 0.33), (0.55, 0.38, 0.60), (0.16, 0.17, 0.22),
+)  # fmt: skip
+BOTTOMS = ((0.16, 0.19, 0.28), (0.20, 0.20, 0.21), (0.55, 0.48, 0.37), (0.36, 0.40, 0.34))
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,20 @@ class Dressed:
         return union(np.concatenate(vertices), np.concatenate(faces), step, np.concatenate(weight))
 
 
+def sample_person(generator: np.random.Generator, long_hair: bool | None = None) -> Person:
+    """One adult, shape within about two standard deviations."""
+    g = generator
+    betas = np.clip(g.normal(0, 0.8, 10), -1.8, 1.8).astype(np.float32)
+    dark = g.integers(len(SKINS))
+    skin = jitter(g, SKINS[dark], 0.02)
+    lips = tuple(np.clip(np.array(skin) * [0.92, 0.62, 0.62], 0, 1))
+    hair = HAIRS[g.integers(len(HAIRS) if dark < 2 else 2)]  # fair hair goes with fair skin
+    iris = IRISES[g.integers(len(IRISES) if dark < 2 else 1)]
+    tones = Complexion(skin, tuple(g.uniform(0.85, 1.15) * np.array(hair)), iris, lips)
+    long_hair = bool(g.random() < 0.5) if long_hair is None else long_hair
+    return Person(betas, tones, _sample_outfit(g, long_hair), int(g.integers(2**31)))
+
+
 def dress(person: Person, arrays: Mapping[str, np.ndarray], texture_size: int = 1024, fineness: int = 1) -> Dressed:
     """Make a person's layers and textures for a body model's arrays (SMPL-X keys and ``troupe_`` keypoints).
 
@@ -172,3 +191,32 @@ def _soles(layers: list[Layer], figure: Figure) -> np.ndarray:
 def jitter(g: np.random.Generator, colour: tuple[float, float, float], amount: float) -> tuple[float, float, float]:
     """A colour near another."""
     return tuple(float(c) for c in np.clip(np.array(colour) + g.uniform(-amount, amount, 3), 0.02, 0.97))
+
+
+def _sample_outfit(g: np.random.Generator, long_hair: bool) -> Outfit:
+    short_sleeve = g.random() < 0.5
+    ease = g.uniform(0.009, 0.016)
+    top = Cut(
+        sleeve=g.uniform(0.45, 0.7) if short_sleeve else g.uniform(1.88, 1.95),
+        hem=g.uniform(0.03, 0.09),
+        neckline=g.uniform(0.0, 0.02),
+        ease=ease + 0.004,
+        flare=g.uniform(0.004, 0.014),
+        folds=g.uniform(0.003, 0.005),
+    )
+    trousers = Cut(leg=g.uniform(1.9, 2.0), ease=ease, flare=g.uniform(0.0, 0.02), folds=g.uniform(0.003, 0.005))
+    first, second = (TOPS[k] for k in g.choice(len(TOPS), 2, replace=False))
+    pattern = g.choice(["plain", "stripes", "checks", "print"])
+    denim = g.random() < 0.5
+    bottom = (0.15, 0.20, 0.34) if denim else jitter(g, BOTTOMS[g.integers(len(BOTTOMS))], 0.03)
+    worn = (
+        Worn(
+            "top",
+            top,
+            Fabric(str(pattern), jitter(g, first, 0.04), jitter(g, second, 0.04), g.uniform(0.02, 0.05)),
+        ),
+        Worn("trousers", trousers, Fabric("denim" if denim else "plain", bottom, (0.42, 0.50, 0.64))),
+        Worn("shoes", None, Fabric("plain", jitter(g, TOPS[g.integers(len(TOPS))], 0.05), (0.9, 0.9, 0.88))),
+    )
+    length = g.uniform(0.6, 1.0) if long_hair else g.uniform(0.0, 0.15)
+    return Outfit(worn, HairCut(length, g.uniform(0.012, 0.022)))

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 
 from data.calibration.pose2sim import write_pose2sim
-from data.synthetic import motion, wardrobe
-from data.synthetic.adults import Adults
-from data.synthetic.bodies import Dressed, Person, dress
+from data.synthetic import motion
+from data.synthetic.bodies import Dressed, Person, dress, sample_person
 from data.synthetic.cameras import Exposure, ring
 from data.synthetic.drawing import Cast, Moment, Painter
 from data.synthetic.light import Light
@@ -95,14 +94,10 @@ def make_demo_capture(
 
 
 def passing(model, arrays: Mapping[str, np.ndarray], spec: CaptureSpec, generator: np.random.Generator) -> Play:
-    """A man in a jacket and a woman in a skirt: they come from opposite sides, look at each other and pass on the
-    right."""
+    """Two people who come from opposite sides, look at each other and pass with their right shoulders."""
     times = np.arange(spec.frames) / spec.fps
     middle = times[-1] / 2
-    people = [
-        wardrobe.person("validation", int(generator.integers(1000)), (kind,), Adults((gender,)))
-        for gender, kind in (("male", "jacket"), ("female", "skirt"))
-    ]
+    people = [sample_person(generator, long_hair=long) for long in (False, True)]
     dressed = [dress(p, arrays, spec.texture_size) for p in people]
     direction = generator.uniform(-0.3, 0.3)
     speeds = [generator.uniform(1.22, 1.36) * _leg_length(d.rest_joints) for d in dressed]

@@ -95,10 +95,11 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def found_sheet(each: int) -> np.ndarray:
-    """Tell how many are found in each category; tiles of those who are not, the person framed."""
-    maker, finder, tiles, whole = People(texture_size=384), Finder(), [], np.zeros(2, int)
+    """Tell how many are found in each category, those who stand clear of others and those before others; tiles of who
+    is not found, framed."""
+    maker, finder, tiles, whole = People(texture_size=256, fineness=1), Finder(), [], np.zeros((2, 2), int)
     for category in COUNTS:
-        g, counts = np.random.default_rng(len(category)), np.zeros(2, int)
+        g, counts = np.random.default_rng(len(category)), np.zeros((2, 2), int)
         studio = Studio(LabCameras(size=(640, 480)).ring(_VIEWS, g), g)
         for number in range(each):
             scene = build(maker, listed()[f"{category}_{number:02d}"])
@@ -107,15 +108,23 @@ def found_sheet(each: int) -> np.ndarray:
             for camera, (image, labels) in zip(studio.rig.cameras, pictures, strict=True):
                 clear = unhidden(camera, people, labels)
                 missed = finder.missed(image, labels, clear)
-                counts += len(clear) - len(missed), len(clear)
+                boxes = {k: _box(labels == k + 1) for k in range(len(people)) if (labels == k + 1).any()}
+                for k in clear:
+                    before = any(box_ious(boxes[k], boxes[o]).any() for o in boxes if o != k)
+                    counts[int(before)] += k not in missed, 1
                 for k in missed:
-                    x0, y0, x1, y1 = _box(labels == k + 1)
+                    x0, y0, x1, y1 = boxes[k]
                     framed = cv2.rectangle(image.copy(), (x0, y0), (x1, y1), (255, 0, 0), 1)
                     tiles.append(cv2.resize(framed, (320, 240), interpolation=cv2.INTER_AREA))
         whole += counts
-        print(f"{category}: {counts[0]} of {counts[1]} found ({counts[0] / counts[1]:.1%})", flush=True)
-    print(f"all: {whole[0]} of {whole[1]} found ({whole[0] / whole[1]:.1%})")
+        print(f"{category}: {_told(counts)}", flush=True)
+    print(f"all: {_told(whole)}")
     return _grid(tiles or [np.zeros((240, 320, 3), np.uint8)], 6)
+
+
+def _told(counts: np.ndarray) -> str:
+    shares = [f"{found} of {there} ({found / max(there, 1):.0%})" for found, there in (*counts, counts.sum(0))]
+    return "found {} who stand clear, {} before others, {} in all".format(*shares)
 
 
 def people_sheet(count: int, split: str) -> np.ndarray:
