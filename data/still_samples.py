@@ -50,7 +50,7 @@ def make_data(
         cutouts = cutouts or cutouts_of(folder, data, told)
         first = k * A_FILE
         stills = [
-            sample_still(cutouts, np.random.default_rng([data.seed, n]), options)
+            sample_still(cutouts, np.random.default_rng([data.seed, *data.split.encode(), n]), options)
             for n in range(first, min(first + A_FILE, data.scenes))
         ]
         write_stills(path, stills)
@@ -64,7 +64,7 @@ def cutouts_of(folder: Path, data: StillData, told: Callable[[str], None] | None
     out: list[Cutout] = []
     people = None
     for first in range(0, data.people, _PEOPLE_A_FILE):
-        path = folder / "cutouts" / f"{data.split}_{first:04d}.npz"
+        path = folder / "cutouts" / f"{data.split}_x{data.poses}_{first:04d}.npz"
         if not path.exists():
             from data.synthetic.people import People as Wearers
 
@@ -125,6 +125,13 @@ class StillFiles:
 def _decoded(file, name: str, row: int, flag: int) -> np.ndarray:
     a, b = file[f"{name}_ends"][row : row + 2]
     return cv2.imdecode(file[name][a:b], flag)
+
+
+def left_out(still: Still) -> np.ndarray:
+    """(L, 4) boxes of what is seen of people whom the truth leaves out: who finds them has found nobody false."""
+    _, _, pieces, _ = cv2.connectedComponentsWithStats((still.labels == 255).astype(np.uint8))
+    x, y, w, h = pieces[1:, :4].T.astype(np.float32)
+    return np.stack([x, y, x + w, y + h], -1) - 0.5
 
 
 def flipped(still: Still) -> Still:

@@ -24,7 +24,7 @@ from pipeline.cameras import Rig
 from pipeline.config import Session
 from pipeline.files import write_atomic
 from pipeline.synchronisation import Sync
-from tasks import status
+from tasks import report_stills, status
 from tasks.cached import Cached
 from tasks.faces import blur_of
 from tasks.frames import read_image
@@ -64,6 +64,7 @@ _FILES = {
     "meshes": "a mesh a person and frame: fused surface, else surface, else body",
     "motion": "BVH, TRC, C3D, USD and parameters for other tools",
     "overlays": "videos with everything drawn over",
+    "stills": "a folder an image: pictures, meshes, parameters",
     "summary.json": "the figures of this page",
 }
 
@@ -110,8 +111,10 @@ def _write(session: Session, page: Path) -> None:
             summary, evidence = _summary(cached)
             pictures = _pictures(cached, summary, evidence)
             turning = _turntable(cached, summary)
+            stills = report_stills.pictures(cached, summary.stills)
         write_atomic(page.parent / "summary.json", summary_json(summary))
-        write_atomic(page, render_report(summary, plots_of(summary), pictures, _links(page.parent), turning))
+        links = _links(page.parent)
+        write_atomic(page, render_report(summary, plots_of(summary), pictures, links, turning, stills))
     except BaseException:
         log = session.output / "logs" / "report.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -158,11 +161,13 @@ def _summary(cached: Cached) -> tuple[Summary, _Evidence]:
     flags += mask_flags
     cameras = _with_result(cached, cameras)
     flags += _fusion_flags(cached)
+    stills = report_stills.figures(cached)
+    flags += report_stills.flags(stills)
+    told = report_stills.counts(stills)
     config = shlex.quote(str(cached.session.path))
     flags = tuple(replace(f, remedy=f.remedy.replace("inspect CONFIG", f"inspect {config}")) for f in flags)
     state, sentence = verdict(stages, people, flags, len(frames), len(cameras))
     if not cached.session.has_capture and state == "complete":
-        told = _stills_counts(cached)
         sentence = f"This session is complete: {told['stills_people']} people in {told['stills']} stills."
     side = max((max(c.size) for c in rig.cameras), default=1) if rig else 1
     summary = Summary(
@@ -170,7 +175,7 @@ def _summary(cached: Cached) -> tuple[Summary, _Evidence]:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         state=state,
         verdict=sentence,
-        counts=headline(len(cameras), len(frames), residuals, bodies) | _stills_counts(cached),
+        counts=headline(len(cameras), len(frames), residuals, bodies) | told,
         totals=_totals(cached, stages, merged, bodies),
         stages=stages,
         people=people,
@@ -184,6 +189,7 @@ def _summary(cached: Cached) -> tuple[Summary, _Evidence]:
             else ()
         ),
         versions=_versions(),
+        stills=stills,
     )
     return summary, _Evidence(residuals, agreement, on_surfaces)
 
@@ -299,23 +305,6 @@ def _clock(cached: Cached) -> tuple[np.ndarray, float | None, int, Sync | None]:
     cameras, method = tuple(timeline.attribute("cameras")), timeline.attribute("sync_method")
     sync = Sync(cameras, timeline["offsets_s"], timeline["confidence"], timeline["spread_s"], method)
     return timeline["frames"], timeline.attribute("fps"), step, sync
-
-
-def _stills_counts(cached: Cached) -> dict[str, int]:
-    """Images of the stills branch and who is in them; nothing for a session without it."""
-    from tasks.stills import GROUP
-
-    parts = cached.parts("stills")
-    if not parts:
-        return {}
-    images = people = bad = 0
-    for artifact in map(cached.open, parts):
-        words = artifact.attribute("words")
-        for row, reason in enumerate(artifact["reason"]):
-            images += 1
-            bad += bool(words[reason])
-            people += 0 if words[reason] else len(artifact[f"{GROUP.format(row)}/scores"])
-    return {"stills": images, "stills_people": people, "stills_unusable": bad}
 
 
 def _merged(tracks: Mapping[int, Tracks], frames: np.ndarray) -> Tracks | None:

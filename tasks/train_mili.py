@@ -15,13 +15,13 @@ from tasks.train import Job, Phase, card_text, known_keys, options_of
 
 if TYPE_CHECKING:
     from data.still_samples import StillFiles
-    from nets.mili.learning import Pairs
+    from nets.mili.learning import Pairs, Weights
     from nets.mili.network import MiliNetwork
     from nets.training import Training
 
-BLOCKS = ("output", "weights", "data", "network", "stage1", "stage2")
-VALIDATED_AT, SHOWN_AT = 0.05, 0.5
-"""Scores from which people count in validation: for the precision curve, and as people."""
+BLOCKS = ("output", "weights", "data", "network", "losses", "stage1", "stage2")
+VALIDATED_AT = 0.05
+"""Score from which people count in the precision curve of a validation."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class DataOptions:
     poses: int
     scenes: int
     validation_people: int
+    validation_poses: int
     validation_scenes: int
     batch: int
     noise: float = 0.3
@@ -54,12 +55,14 @@ def job(config: Mapping[str, Any], path: Path) -> Job:
     Raises:
         InputError: a key that is unknown, missing or of another type.
     """
+    from nets.mili.learning import Weights
     from nets.mili.options import PRESETS, ablated
     from nets.training import TrainingOptions
 
     known_keys(config, BLOCKS, path)
     data = options_of(DataOptions, config["data"], f"{path}: data")
     network = options_of(NetworkOptions, config["network"], f"{path}: network")
+    losses = options_of(Weights, config["losses"], f"{path}: losses")
     stages = [options_of(TrainingOptions, config[k], f"{path}: {k}") for k in ("stage1", "stage2")]
     if network.preset not in PRESETS:
         raise InputError(f"{path}: network.preset", f"{network.preset!r} is unknown", f"Known: {', '.join(PRESETS)}")
@@ -71,7 +74,7 @@ def job(config: Mapping[str, Any], path: Path) -> Job:
 
     def make(stage: int):
         def training(folder: Path) -> Training:
-            return _training(folder, data, network, options, stage, stages[stage - 1].seed)
+            return _training(folder, data, network, losses, options, stage, stages[stage - 1].seed)
 
         return training
 
@@ -82,7 +85,9 @@ def job(config: Mapping[str, Any], path: Path) -> Job:
     return Job((path.parent / str(config["output"])).resolve(), phases, export)
 
 
-def _training(folder: Path, data: DataOptions, network: NetworkOptions, options, stage: int, seed: int) -> Training:
+def _training(
+    folder: Path, data: DataOptions, network: NetworkOptions, losses: Weights, options, stage: int, seed: int
+) -> Training:
     import torch
 
     from data.still_samples import batches
@@ -98,7 +103,7 @@ def _training(folder: Path, data: DataOptions, network: NetworkOptions, options,
     learning = LearningOptions(stage=stage, regions=network.regions, most_bodies=network.bodies)
     corpus = tuple(torch.from_numpy(x) for x in train.corpus())
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    learner = Learner(made, body_points(), learning, corpus=corpus).to(device)
+    learner = Learner(made, body_points(), learning, losses, corpus).to(device)
 
     def some(step: int):
         return (_on(batch, device) for batch in batches(train, data.batch, options.low, seed, data.noise)(step))
@@ -113,7 +118,9 @@ def _files(folder: Path, data: DataOptions, canvas: tuple[int, int]) -> tuple[St
     options = StillOptions(size=canvas)
     of_split = {
         "train": StillData("train", data.people, data.poses, data.scenes, data.seed),
-        "validation": StillData("validation", data.validation_people, data.poses, data.validation_scenes, data.seed),
+        "validation": StillData(
+            "validation", data.validation_people, data.validation_poses, data.validation_scenes, data.seed
+        ),
     }
     train, held = (StillFiles(make_data(folder, d, options, lambda t: print(t, flush=True))) for d in of_split.values())
     return train, held
@@ -161,15 +168,15 @@ def validation(network: MiliNetwork, files: StillFiles, low: bool, most: int = 8
 
 
 def score(network: MiliNetwork, files: StillFiles, low: bool, most: int | None = None) -> dict[str, float]:
-    """``nets.mili.scoring`` over pictures, at low or at high resolution. False people are those scored from 0.5 on."""
+    """``nets.mili.scoring`` over pictures, at low or at high resolution."""
     import torch
 
-    from data.still_samples import as_pairs
+    from data.still_samples import as_pairs, left_out
+    from nets.metrics_boxes import ImageBoxes
     from nets.mili.scoring import Scores
 
-    points = body_points().to(next(network.parameters()).device)
-    curve, shown = Scores(), Scores()
     device = next(network.parameters()).device
+    points, scores = body_points().to(device), Scores()
     for n in range(min(len(files), most or len(files))):
         still = files[n]
         batch = as_pairs([still], network.options.low, np.random.default_rng(n), [n])
@@ -177,21 +184,11 @@ def score(network: MiliNetwork, files: StillFiles, low: bool, most: int | None =
         (found,) = network.detect(images, low, VALIDATED_AT)
         with torch.no_grad():
             joints = points(found.bodies.rotations, found.bodies.betas).keypoints.cpu().numpy()
-        boxes, scores = found.boxes.cpu().numpy(), found.scores.cpu().numpy()
-        ignored = _on_left_out(boxes, still.labels)
-        for scored, rows in ((curve, scores >= 0), (shown, scores >= SHOWN_AT)):
-            scored.add(boxes[rows], scores[rows], joints[rows], still.boxes, still.joints, still.seen, ignored[rows])
-    return {**shown.figures(), "box_ap": curve.figures().get("box_ap", 0.0)}
-
-
-def _on_left_out(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) bool: most of what the box shows of people is somebody the truth leaves out."""
-    out = np.zeros(len(boxes), bool)
-    for k, box in enumerate(np.rint(boxes).astype(int)):
-        inside = labels[max(box[1], 0) : box[3] + 1, max(box[0], 0) : box[2] + 1]
-        people = inside[inside > 0]
-        out[k] = len(people) > 0 and float((people == 255).mean()) > 0.5
-    return out
+        truth = np.concatenate([still.boxes, crowds := left_out(still)])
+        ignored = np.arange(len(truth)) >= len(truth) - len(crowds)
+        boxes = ImageBoxes(truth, found.boxes.cpu().numpy(), found.scores.cpu().numpy(), ignored)
+        scores.add(boxes, joints, still.joints, still.seen)
+    return scores.figures()
 
 
 def _export(folder: Path, weights: Path, config: Mapping[str, Any], options, facts: Mapping[str, Any]) -> Path:

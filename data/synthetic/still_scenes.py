@@ -17,7 +17,8 @@ from pipeline.meshes.geometry import vertex_normals
 from pipeline.raster import raster_here
 
 _UP = np.array([0.0, 0.0, 1.0])
-NEAREST_M, MARGIN = 2.0, 1.15
+NEAREST_M, MARGIN = 2.0, 1.5
+"""Nobody is nearer; feet are at most so far down, in heights of the picture."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class StillOptions:
     """
 
     size: tuple[int, int] = (416, 256)
-    people: tuple[int, int] = (3, 24)
-    heights: tuple[float, float] = (18.0, 190.0)
+    people: tuple[int, int] = (4, 24)
+    heights: tuple[float, float] = (18.0, 260.0)
     least_seen: float = 0.25
     least_height: float = 12.0
 
@@ -210,15 +211,38 @@ def _background(g: np.random.Generator, size: tuple[int, int], horizon: float) -
             cv2.ellipse(picture, (int(x), y), (w // 2, h // 2), g.uniform(0, 180), 0, 360, colour, -1)
         else:
             cv2.line(picture, (int(x), y), (int(x + g.integers(-90, 90)), y + h), colour, int(g.integers(1, 4)))
+    for _ in range(int(g.integers(0, 4))):
+        _pattern(g, picture, horizon)
     if g.random() < 0.5:
         picture = cv2.GaussianBlur(picture, (0, 0), g.uniform(0.4, 2.0))
     return picture
 
 
+def _pattern(g: np.random.Generator, picture: np.ndarray, horizon: float) -> None:
+    """Something regular in the picture: a fence, shelves, windows, tiles."""
+    height, width = picture.shape[:2]
+    w, h = (int(v) for v in np.exp(g.uniform(np.log(20), np.log((width, height)))))
+    x, y = int(g.integers(-w // 2, width)), int(np.clip(g.normal(horizon, height / 4) - h / 2, -h / 2, height))
+    low, high = np.maximum((x, y), 0), np.minimum((x + w, y + h), (width, height))
+    if (high <= low).any():
+        return
+    across, down = np.arange(low[0], high[0])[None], np.arange(low[1], high[1])[:, None]
+    period = g.uniform(3, 40, 2)
+    share = g.uniform(0.2, 0.8)
+    bars = [((v / p) % 1 < share) for v, p in zip((across, down), period, strict=True)]
+    kind = int(g.integers(3))
+    on = bars[0] & (down >= 0) if kind == 0 else bars[1] & (across >= 0) if kind == 1 else bars[0] & bars[1]
+    colours = _paled(g, g.uniform(10, 245, (2, 3)))
+    patch = picture[low[1] : high[1], low[0] : high[0]]
+    patch[on] = colours[0]
+    if g.random() < 0.5:
+        patch[~on] = colours[1]
+
+
 def _paled(g: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     """Colours (..., 3) nearer to grey, as most surroundings are."""
     grey = colours.mean(-1, keepdims=True)
-    return (grey + (colours - grey) * g.uniform(0.05, 0.6)).astype(np.float32)
+    return (grey + (colours - grey) * g.uniform(0.02, 0.45)).astype(np.float32)
 
 
 def _truth(placed: list[_Placed], picture, owner, meshes, camera: Camera, options: StillOptions) -> Still:

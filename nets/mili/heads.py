@@ -90,7 +90,9 @@ class BodyHead(nn.Module):
         )
         self.six = options.six
         numbers = self.six + BETAS + CAMERA
-        self.fc1, self.fc2 = nn.Linear(width + numbers, options.body_hidden), nn.Linear(*[options.body_hidden] * 2)
+        self.cells = nn.Conv2d(width, options.body_cells, 1) if options.body_cells else None
+        said = options.body_cells * (BODY_BINS // 2) ** 2 if options.body_cells else width
+        self.fc1, self.fc2 = nn.Linear(said + numbers, options.body_hidden), nn.Linear(*[options.body_hidden] * 2)
         self.dropout = nn.Dropout(options.dropout)
         self.dec = nn.Linear(options.body_hidden, numbers)
         nn.init.xavier_uniform_(self.dec.weight, gain=0.01)
@@ -103,7 +105,7 @@ class BodyHead(nn.Module):
         x = regions
         for conv in self.convs:
             x = nn_functional.relu(conv(x))
-        x = x.mean((-2, -1))
+        x = x.mean((-2, -1)) if self.cells is None else self.cells(x).flatten(1)
         start = torch.cat([self.init_contrep, self.init_shape, self.init_cam])
         numbers = start.expand(len(x), -1)
         for _ in range(ITERATIONS):

@@ -31,6 +31,8 @@ class MiliOptions:
         anchor_scale: side of an anchor, in strides of its level.
         box_hidden: width of the box head.
         body_width, body_hidden: channels of the body head's convolutions, width of its regressor.
+        body_cells: channels kept of each of a region's 7 x 7 cells for the regressor; 0: the cells' mean, as released.
+            Training from nothing needs to know where in a region something is.
         rotations: joints the body head turns: 24 (SMPL) or 22 (SMPL-X without hands).
         dropout: in the body head's regressor.
         focal: pixels on the canvas; one camera for all images unless its own is known.
@@ -55,6 +57,7 @@ class MiliOptions:
     box_hidden: int = 1024
     body_width: int = 256
     body_hidden: int = 1024
+    body_cells: int = 0
     rotations: int = 22
     dropout: float = 0.5
     focal: float = 1000.0
@@ -96,7 +99,7 @@ CRMH = MiliOptions("crmh", geometry="legacy", rotations=24, feed_back=False, **_
 MILI = MiliOptions("mili")
 SMALL = MiliOptions(
     "mili_small", canvas=(416, 256), blocks=(1, 2, 2, 1), width=24, norm="group", pyramid=64, anchor_scale=4.0,
-    box_hidden=192, body_width=96, body_hidden=256, dropout=0.0, focal=500.0,
+    box_hidden=192, body_width=96, body_hidden=256, body_cells=24, dropout=0.0, focal=500.0,
 )  # fmt: skip
 PRESETS = {o.name: o for o in (CRMH, MILI, SMALL)}
 

@@ -61,8 +61,8 @@ def _pooled(feature: Tensor, boxes: Tensor, size: int, stride: int, geometry: Ge
     x, y = (2 * at[..., i] / max(side - 1, 1) - 1 for i, side in ((0, W), (1, H)))
     n, count = x.shape
     grid = torch.stack([x[:, None].expand(n, count, count), y[:, :, None].expand(n, count, count)], -1)
-    flat = grid.reshape(1, n * count, count, 2).to(feature.dtype)
-    sampled = nn_functional.grid_sample(feature[None], flat, align_corners=True, padding_mode="border")
+    flat = grid.reshape(1, n * count, count, 2).float()  # half a precision would move samples by parts of a cell
+    sampled = nn_functional.grid_sample(feature[None].float(), flat, align_corners=True, padding_mode="border")
     sampled = sampled[0].reshape(-1, n, count, count).transpose(0, 1)
     return nn_functional.avg_pool2d(sampled, _SAMPLES)
 

@@ -1,4 +1,4 @@
-"""How well people in pictures were found: matched one to one by their boxes, then compared in 3D."""
+"""How well people in pictures were found while the network is trained: by boxes, then compared in 3D."""
 
 from __future__ import annotations
 
@@ -6,60 +6,55 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nets.metrics_boxes import ImageBoxes, average_precision, false_people, found_as
+
 SMALL, MEDIUM = 32.0, 96.0
 """Heights in pixels of the canvas that divide small, medium and large people."""
+HIDDEN = 0.6
+"""People of whom less is seen are hidden."""
 
 
 @dataclass
 class Scores:
     """What is gathered over pictures, and its figures.
 
-    People are matched greedily by score to the truth they overlap most, from an overlap of ``overlap`` on. Joint errors
-    are from the mid hip, unaligned; somebody who was missed counts as ``miss_mm`` in the strict figures.
+    People are matched as average precision matches them, with an overlap of ``overlap``. Joint errors are from the mid
+    hip, unaligned. All but average precision takes people scored ``shown`` or better; somebody who is not among them
+    counts as ``miss_mm`` in the strict error.
     """
 
+    shown: float = 0.5
     overlap: float = 0.5
     miss_mm: float = 500.0
     reach_mm: float = 150.0
+    images: list[ImageBoxes] = field(default_factory=list)
     errors: list[np.ndarray] = field(default_factory=list)
-    hits: list[tuple[float, bool]] = field(default_factory=list)
     heights: list[float] = field(default_factory=list)
     seen: list[float] = field(default_factory=list)
     found: list[bool] = field(default_factory=list)
-    images: int = 0
 
     def add(
         self,
-        boxes: np.ndarray,
-        scores: np.ndarray,
+        image: ImageBoxes,
         joints: np.ndarray,
-        true_boxes: np.ndarray,
         true_joints: np.ndarray,
         seen: np.ndarray,
-        ignored: np.ndarray | None = None,
     ) -> None:
-        """One picture: found people with boxes (N, 4), scores (N,), joints (N, K, 3) metres, and the truth of M.
+        """One picture.
 
         Args:
-            seen: (M,) share of each that is visible. ignored: (N,) bool, found people who are there but not in the
-                truth: neither right nor wrong.
+            joints: (P, K, 3) metres, of found people. true_joints: (M, K, 3) of the first M true people; more of them
+                are ignored ones. seen: (M,) share of each that is visible.
         """
-        self.images += 1
-        overlaps = _overlaps(boxes, true_boxes)
-        owner = np.full(len(true_boxes), -1)
-        for k in np.argsort(-scores, kind="stable"):
-            free = np.where(owner < 0, overlaps[k], -1) if len(true_boxes) else np.zeros(0)
-            best = int(free.argmax()) if len(free) else -1
-            right = best >= 0 and free[best] >= self.overlap
-            if right:
-                owner[best] = k
-            if right or ignored is None or not ignored[k]:
-                self.hits.append((float(scores[k]), right))
-        for m, k in enumerate(owner):
-            self.heights.append(float(true_boxes[m, 3] - true_boxes[m, 1]))
+        self.images.append(image)
+        sure = np.flatnonzero(np.asarray(image.scores) >= self.shown)
+        owners = found_as(ImageBoxes(image.truth, image.found[sure], image.scores[sure], image.ignored), self.overlap)
+        for m in range(len(true_joints)):
+            self.heights.append(float(image.truth[m, 3] - image.truth[m, 1]))
             self.seen.append(float(seen[m]))
-            self.found.append(k >= 0)
-            if k >= 0:
+            self.found.append(owners[m] >= 0)
+            if owners[m] >= 0:
+                k = sure[owners[m]]
                 away = (joints[k] - joints[k, :1]) - (true_joints[m] - true_joints[m, :1])
                 self.errors.append(1000 * np.linalg.norm(away, axis=-1))
             else:
@@ -67,11 +62,11 @@ class Scores:
 
     def figures(self) -> dict[str, float]:
         """mpjpe_mm of those found; mpjpe_strict_mm with misses; pck150 of all and pck150_matched in per cent; box_ap in
-        per cent (area under precision over recall at one overlap); recall; false_people an image; mpjpe by size and by
-        how much is hidden."""
+        per cent; recall; false_people an image; mpjpe by size and by how much is hidden."""
+        false = false_people(self.images, self.overlap, self.shown)
         found = np.array(self.found, bool)
         if not len(found):
-            return {"false_people": len(self.hits) / max(self.images, 1)}
+            return {"false_people": false}
         errors = np.array(self.errors)
         good = errors < self.reach_mm
         heights, seen = np.array(self.heights), np.array(self.seen)
@@ -85,30 +80,13 @@ class Scores:
             "mpjpe_strict_mm": float(errors.mean()),
             "pck150": 100 * float(good[..., 1:].mean()),
             "pck150_matched": 100 * float(good[found][..., 1:].mean()) if found.any() else 0.0,
-            "box_ap": 100 * _average_precision(self.hits, len(found)),
+            "box_ap": 100 * average_precision(self.images, self.overlap),
             "recall": float(found.mean()),
-            "false_people": sum(not right for _, right in self.hits) / max(self.images, 1),
+            "false_people": false,
             "mpjpe_small_mm": mean(heights < SMALL),
             "mpjpe_medium_mm": mean((heights >= SMALL) & (heights < MEDIUM)),
             "mpjpe_large_mm": mean(heights >= MEDIUM),
-            "mpjpe_hidden_mm": mean(seen < 0.6),
-            "mpjpe_open_mm": mean(seen >= 0.6),
+            "mpjpe_hidden_mm": mean(seen < HIDDEN),
+            "mpjpe_open_mm": mean(seen >= HIDDEN),
             "recall_small": float(found[heights < SMALL].mean()) if (heights < SMALL).any() else float("nan"),
         }
-
-
-def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    areas = [(x[:, 2:] - x[:, :2]).prod(-1) for x in (a, b)]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
-
-
-def _average_precision(hits: list[tuple[float, bool]], people: int) -> float:
-    """Area under the precision envelope, every point (COCO's at one overlap, without its 101 steps)."""
-    right = np.array([r for _, r in sorted(hits, key=lambda h: -h[0])], float)
-    if not len(right) or not people:
-        return 0.0
-    recall, precision = np.cumsum(right) / people, np.cumsum(right) / np.arange(1, len(right) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((np.diff(recall, prepend=0) * envelope).sum())

@@ -3,10 +3,10 @@
 Surfaces (``metrics_surface``): Chamfer, point-to-surface, normal consistency, seen and unseen. Motion
 (``metrics_motion``): flicker, relief left, acceleration. Masks (``metrics_masks``, ``segmentation.figures``): IoU,
 silhouettes, boundaries, identities. Joints (``metrics_pose``): MPJPE, Procrustes, PCP, PCK; by published rules in
-``metrics_protocols``. Boxes (``metrics_detection``): average precision.
+``metrics_protocols``. Boxes (``nets.metrics_boxes``): average precision.
 """
 
-from pipeline.quality.metrics_detection import (
+from nets.metrics_boxes import (
     ImageBoxes,
     average_precision,
     box_ious,

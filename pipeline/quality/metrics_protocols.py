@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.quality.metrics_detection import box_ious
+from nets.metrics_boxes import box_ious
 from pipeline.quality.metrics_pose import PCK_M, joint_errors, match, procrustes
 from pipeline.skeletons import H36M17, MPI17
 

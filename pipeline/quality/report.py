@@ -18,9 +18,19 @@ from pipeline.quality.markup import text
 from pipeline.quality.night import svg_of_night
 from pipeline.quality.plots import Plot, svg
 from pipeline.quality.report_style import STYLE
-from pipeline.quality.summary import CameraFigures, Flag, PartRecord, PersonFigures, StageFigures, Summary
+from pipeline.quality.summary import (
+    CameraFigures,
+    Flag,
+    PartRecord,
+    PersonFigures,
+    StageFigures,
+    StillFigures,
+    Summary,
+)
 
 LOG_LINES, LOG_CHARACTERS = 40, 6000
+MOST_STILLS = 500
+"""Rows of the table of stills; ``summary.json`` has them all."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ def render_report(
     pictures: Sequence[Picture] = (),
     links: Sequence[Link] = (),
     turntable: Picture | None = None,
+    still_pictures: Sequence[Picture] = (),
 ) -> str:
     """The whole page.
 
@@ -57,6 +68,7 @@ def render_report(
         pictures: worst frames.
         links: exported files.
         turntable: everybody from all around.
+        still_pictures: stills with the bodies found in them.
     """
     night = svg_of_night(summary.stages)
     sections = [
@@ -65,6 +77,7 @@ def render_report(
                  any(s.problems for s in summary.stages)),
         _section("People", _people(summary), summary.people),
         _section("Cameras", _cameras(summary.cameras), summary.cameras),
+        _section("Stills", _stills(summary.stills, still_pictures), summary.stills),
         _section("Quality per frame", "".join(map(_plot, plots)), plots),
         _section("Worst frames", f'<div class="pictures">{"".join(map(_picture, pictures))}</div>', pictures),
         _section("From all around", f'<div class="pictures wide">{_picture(turntable)}</div>' if turntable else "",
@@ -202,6 +215,25 @@ def _cameras(cameras: Sequence[CameraFigures]) -> str:
         ],
         cameras,
     )
+
+
+def _stills(stills: Sequence[StillFigures], pictures: Sequence[Picture]) -> str:
+    """Images that could not be used first, then as they come."""
+    rows = sorted(stills, key=lambda s: not s.reason)
+    table = _table(
+        [
+            ("Image", "", lambda s: f"<b>{text(s.image)}</b>"),
+            ("State", "", lambda s: f'<span class="state {"failed" if s.reason else "done"}">'
+             f'{text(s.reason or "looked at")}</span>'),
+            ("Size", "n", lambda s: f"{s.width} × {s.height}" if s.width else "–"),
+            ("People", "n", lambda s: "–" if s.reason else f"{s.people}"),
+            ("Unsurest", "n", lambda s: _share(s.least_score)),
+            ("Smallest", "n", lambda s: _number(s.shortest_px, " px")),
+        ],
+        rows[:MOST_STILLS],
+    )  # fmt: skip
+    more = f"<p>{len(rows) - MOST_STILLS} more images are in summary.json.</p>" if len(rows) > MOST_STILLS else ""
+    return f'<div class="pictures">{"".join(map(_picture, pictures))}</div>{table}{more}'
 
 
 def _table(columns: Sequence[tuple[str, str, Callable]], rows: Iterable) -> str:

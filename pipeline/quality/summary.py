@@ -112,6 +112,22 @@ class CameraFigures:
 
 
 @dataclass(frozen=True)
+class StillFigures:
+    """One image of the stills branch. ``reason`` says why it could not be used, "" if it could; ``people`` is then 0.
+
+    ``least_score`` and ``shortest_px`` are of the people found: the unsurest, and the height of the smallest box.
+    """
+
+    image: str
+    people: int
+    reason: str = ""
+    width: int | None = None
+    height: int | None = None
+    least_score: float | None = None
+    shortest_px: float | None = None
+
+
+@dataclass(frozen=True)
 class QualityTrack:
     """A figure per frame, of the session, a person or a camera; NaN where it is not known.
 
@@ -160,6 +176,7 @@ class Summary:
     fps: float | None = None
     quality: tuple[QualityTrack, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    stills: tuple[StillFigures, ...] = ()
     schema: str = SCHEMA
 
 

@@ -135,9 +135,7 @@ SYNTHETIC_PEOPLE, SYNTHETIC_POSES, SYNTHETIC_SEED = 30, 5, 77
 
 def _synthetic(folder: Path, count: int, tell) -> Iterator[TestPicture]:
     """Pictures of people of the split that nobody trains on."""
-    import cv2
-
-    from data.still_samples import StillData, StillFiles, make_data
+    from data.still_samples import StillData, StillFiles, left_out, make_data
     from data.synthetic.still_scenes import StillOptions
 
     data = StillData("test", SYNTHETIC_PEOPLE, SYNTHETIC_POSES, count, SYNTHETIC_SEED)
@@ -150,9 +148,7 @@ def _synthetic(folder: Path, count: int, tell) -> Iterator[TestPicture]:
             for m in range(len(still.boxes))
         ]
         # Those who are there but hardly seen are no false people when found.
-        _, _, pieces, _ = cv2.connectedComponentsWithStats((still.labels == 255).astype(np.uint8))
-        for x, y, w, h, _ in pieces[1:]:
-            people.append(person(SKEL19, box=np.array([x, y, x + w, y + h]), ignored=True))
+        people += [person(SKEL19, box=box, ignored=True) for box in left_out(still)]
         seen = np.concatenate([still.seen, np.full(len(people) - len(still.boxes), np.nan)])
         yield TestPicture(f"synthetic_{number:05d}", "", lambda image=still.image: np.ascontiguousarray(image), K,
                           tuple(people), seen)  # fmt: skip

@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from data.datasets.stills import StillPerson
+from nets.metrics_boxes import box_ious
 from pipeline.config import NAME, Number, Section
 from pipeline.errors import InputError
 from pipeline.quality.metrics import ImageBoxes, average_precision, false_people, match
-from pipeline.quality.metrics_detection import box_ious
 from pipeline.quality.metrics_protocols import PosePicture, mupots_pck, panoptic_crmh_mm, panoptic_romp_mm, strict
 from pipeline.skeletons import H36M17, SKEL19, JointSet, map_matrix
 from tasks.benchmarks.benchmark import Benchmark, Request, Row

@@ -1,12 +1,15 @@
 """Training data of the stills network, and a training of a few steps, end to end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from data.still_samples import StillFiles, as_pairs, flipped, write_stills
+from data.still_samples import StillFiles, as_pairs, flipped, left_out, write_stills
 from data.synthetic.cutouts import Cutout
 from data.synthetic.still_scenes import StillOptions, degraded, sample_still
+from nets.metrics_boxes import ImageBoxes
 from nets.mili.camera import project
 from nets.mili.learning import Learner, LearningOptions
 from nets.mili.network import MiliNetwork
@@ -120,17 +123,20 @@ def test_scores_of_known_finds():
     moved[0, 1:] += [0.1, 0, 0]
     scores = Scores()
     found = np.array([[0, 0, 40, 98], [200, 0, 240, 100]], float)
-    scores.add(found, np.array([0.9, 0.8]), moved, true, joints, np.ones(2))
+    scores.add(ImageBoxes(true, found, np.array([0.9, 0.8])), moved, joints, np.ones(2))
     figures = scores.figures()
     assert figures["mpjpe_mm"] == pytest.approx(100 * 18 / 19)
     assert figures["mpjpe_strict_mm"] == pytest.approx((100 * 18 / 19 + 500) / 2)
-    assert (figures["recall"], figures["false_people"], figures["box_ap"]) == (0.5, 1.0, 50.0)
+    assert (figures["recall"], figures["false_people"], figures["box_ap"]) == (0.5, 1.0, pytest.approx(100 * 51 / 101))
     assert figures["pck150"] == 50 and figures["pck150_matched"] == 100
 
 
-def test_people_whom_the_truth_leaves_out_are_neither_right_nor_wrong():
+def test_people_whom_the_truth_leaves_out_are_neither_right_nor_wrong(stills):
+    still = replace(stills[0], labels=np.where(stills[0].labels == 1, 255, 0).astype(np.uint8))
+    crowds = left_out(still)
+    ys, xs = np.nonzero(still.labels)
+    assert crowds[:, 0].min() == xs.min() - 0.5 and crowds[:, 3].max() == ys.max() + 0.5
     scores = Scores()
-    box = np.array([[0, 0, 40, 100]], float)
-    scores.add(box, np.array([0.9]), np.zeros((1, 19, 3)), np.zeros((0, 4)), np.zeros((0, 19, 3)), np.zeros(0),
-               np.array([True]))  # fmt: skip
+    image = ImageBoxes(crowds, crowds[:1], np.array([0.9]), np.ones(len(crowds), bool))
+    scores.add(image, np.zeros((1, 19, 3)), np.zeros((0, 19, 3)), np.zeros(0))
     assert scores.figures()["false_people"] == 0

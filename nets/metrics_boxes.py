@@ -1,4 +1,4 @@
-"""How well people are found in images: average precision, also by how large they are."""
+"""How well people are found in images: average precision, also by how large they are; who was found as whom."""
 
 from __future__ import annotations
 
@@ -48,12 +48,10 @@ def average_precision(
     """
     scores, hits, people = [], [], 0
     for image in images:
-        ignored = _outside(image.truth, height_px)
-        if image.ignored is not None:
-            ignored = ignored | np.asarray(image.ignored, bool)
+        ignored = _outside(image.truth, height_px) | _ignored(image)
         people += int((~ignored).sum())
         order = np.argsort(-np.asarray(image.scores), kind="stable")
-        verdicts = _verdicts(_overlaps(image, order), ignored, iou)
+        verdicts, _ = _verdicts(_overlaps(image, order), ignored, iou)
         alien = _outside(np.asarray(image.found).reshape(-1, 4)[order], height_px)
         counts = (verdicts != _IGNORED) & ~((verdicts == _WRONG) & alien)
         scores.append(np.asarray(image.scores, np.float64)[order][counts])
@@ -79,13 +77,27 @@ def false_people(images: Sequence[ImageBoxes], iou: float = 0.5, least_score: fl
     for image in images:
         good = np.asarray(image.scores) >= least_score
         order = np.argsort(-np.asarray(image.scores)[good], kind="stable")
-        ignored = np.zeros(len(image.truth), bool) if image.ignored is None else np.asarray(image.ignored, bool)
         overlap = _overlaps(image, np.flatnonzero(good)[order])
-        wrong += int((_verdicts(overlap, ignored, iou) == _WRONG).sum())
+        wrong += int((_verdicts(overlap, _ignored(image), iou)[0] == _WRONG).sum())
     return wrong / max(len(images), 1)
 
 
+def found_as(image: ImageBoxes, iou: float = 0.5) -> np.ndarray:
+    """(T,) row of the found box that was taken for each true person, as ``average_precision`` takes them; -1: missed,
+    or ignored."""
+    out = np.full(len(image.truth), -1)
+    order = np.argsort(-np.asarray(image.scores), kind="stable")
+    verdicts, which = _verdicts(_overlaps(image, order), _ignored(image), iou)
+    right = verdicts == _RIGHT
+    out[which[right]] = order[right]
+    return out
+
+
 _WRONG, _RIGHT, _IGNORED = 0, 1, 2
+
+
+def _ignored(image: ImageBoxes) -> np.ndarray:
+    return np.zeros(len(image.truth), bool) if image.ignored is None else np.asarray(image.ignored, bool)
 
 
 def _outside(boxes: np.ndarray, height_px: tuple[float, float]) -> np.ndarray:
@@ -99,24 +111,27 @@ def _overlaps(image: ImageBoxes, rows: np.ndarray) -> np.ndarray:
     found, truth = (np.asarray(b, np.float64).reshape(-1, 4) for b in (image.found, image.truth))
     found = found[rows]
     overlap = box_ious(found, truth)
-    if image.ignored is not None and np.any(image.ignored):
-        crowds = truth[np.asarray(image.ignored, bool)]
+    ignored = _ignored(image)
+    if ignored.any():
+        crowds = truth[ignored]
         low = np.maximum(found[:, None, :2], crowds[None, :, :2])
         high = np.minimum(found[:, None, 2:], crowds[None, :, 2:])
         area = np.prod(np.maximum(found[:, 2:] - found[:, :2], 1e-9), -1)
-        overlap[:, np.asarray(image.ignored, bool)] = np.prod(np.maximum(high - low, 0), -1) / area[:, None]
+        overlap[:, ignored] = np.prod(np.maximum(high - low, 0), -1) / area[:, None]
     return overlap
 
 
-def _verdicts(overlap: np.ndarray, ignored: np.ndarray, iou: float) -> np.ndarray:
-    """(P,) of found boxes in order of their scores. People who count are taken before those who are ignored."""
-    out = np.full(len(overlap), _WRONG)
+def _verdicts(overlap: np.ndarray, ignored: np.ndarray, iou: float) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) of found boxes in order of their scores, and (P,) of which true box (-1: none). People who count are taken
+    before those who are ignored."""
+    out, which = np.full(len(overlap), _WRONG), np.full(len(overlap), -1)
     free = np.ones(overlap.shape[1], bool)
     for p, row in enumerate(overlap):
         for among, verdict in ((free & ~ignored, _RIGHT), (ignored, _IGNORED)):
             candidates = np.where(among, row, -1.0)
             if candidates.size and candidates.max() >= iou:
-                free[candidates.argmax()] = False
+                which[p] = candidates.argmax()
+                free[which[p]] = False
                 out[p] = verdict
                 break
-    return out
+    return out, which
