@@ -381,7 +381,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "stills",
-            1,
+            2,
             BATCH,
             (),
             ("stills.threshold", "stills.resolution", "stills.focal_px", "stills.smallest_person_px"),

@@ -1,4 +1,4 @@
-"""The stills branch as a user runs it, with a network that has learnt nothing: every kind of image, and what is none."""
+"""The stills branch as a user runs it, with a network that has learnt nothing: every kind of image, and no images."""
 
 import json
 import shutil

@@ -11,7 +11,7 @@ from data.synthetic.cutouts import Cutout
 from data.synthetic.still_scenes import StillOptions, degraded, sample_still
 from nets.metrics_boxes import ImageBoxes
 from nets.mili.camera import project
-from nets.mili.learning import Learner, LearningOptions
+from nets.mili.learning import Learner, LearningOptions, Weights
 from nets.mili.network import MiliNetwork
 from nets.mili.options import SMALL
 from nets.mili.scoring import Scores
@@ -96,10 +96,10 @@ def test_losses_fall_where_one_batch_is_shown_again_and_again(stills, points, st
     pairs = as_pairs(stills[:2], SMALL.low, np.random.default_rng(0), [0, 1])
     corpus = (pairs.people[0].rotations, pairs.people[0].betas)
     options = LearningOptions(stage=stage, regions=32, most_bodies=12)
-    learner = Learner(MiliNetwork(SMALL), points, options, corpus=corpus)
+    learner = Learner(MiliNetwork(SMALL), points, options, Weights(order=0.01, contrastive=0.01), corpus)
     optimizer = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], 1e-3)
     course = []
-    for _ in range(11):
+    for _ in range(12):
         losses = learner(pairs)
         optimizer.zero_grad()
         losses["loss"].backward()
@@ -109,9 +109,8 @@ def test_losses_fall_where_one_batch_is_shown_again_and_again(stills, points, st
     wanted = {"proposal", "box_class", "joints", "vertices", "pose", "keypoints", "mask", "adversary"}
     wanted |= {"contrastive", "region", "restoration"} if stage == 2 else set()
     assert wanted <= set(course[0])
-    assert np.mean([c["proposal"] + c["mask"] + c["pose"] for c in course[-2:]]) < 0.9 * (
-        course[0]["proposal"] + course[0]["mask"] + course[0]["pose"]
-    )
+    learnt = [c["proposal"] + c["mask"] + c["joints"] for c in course]
+    assert np.mean(learnt[-2:]) < 0.85 * learnt[0]
     if stage == 2:
         assert learner.teacher is not None and all(p.grad is None for p in learner.teacher.parameters())
 
