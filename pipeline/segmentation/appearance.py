@@ -143,11 +143,18 @@ def _posterior(k: int, judged: Sequence[Judged | None], colours, scene: np.ndarr
         ]
         if scene is not None:
             of_scene = SCENE_STRENGTH * _odds(own, np.log(scene) - logs, codes, SCENE_SMOOTH_M)
-            none = none + np.where(own.evidence.known, 0, of_scene)  # the empty scene itself tells more
+            none = none + _where_doubtful(own.evidence, of_scene)
     claims = [mine, *others, none]
     top = np.maximum.reduce(claims)
     shares = [np.exp(c - top) for c in claims]
     return (shares[0] / sum(shares)).astype(np.float32)
+
+
+def _where_doubtful(evidence: Evidence, of_scene: np.ndarray) -> np.ndarray:
+    """What colours say for the scene, where nothing else tells more: the empty scene itself, or the detector."""
+    if evidence.detector is not None:
+        of_scene = np.where(evidence.detector > 0.5, np.minimum(of_scene, 0), of_scene)
+    return np.where(evidence.known, 0, of_scene)
 
 
 def _odds(own: Judged, of_colours: np.ndarray, codes: np.ndarray, reach_m: float) -> np.ndarray:
