@@ -174,6 +174,7 @@ def _take_given(context: Context, rig: Rig, people, model, frames, rows, masks: 
 
 def _person(person: int, track: Tracks, body: BodyTrack | None, model, frames: np.ndarray, cameras: int):
     from pipeline.export.people import on_timeline
+    from pipeline.segmentation.appearance import body_parts
     from pipeline.segmentation.segment import PersonInput
 
     joints = np.full((len(frames), 19, 3), np.nan, np.float32)
@@ -182,7 +183,8 @@ def _person(person: int, track: Tracks, body: BodyTrack | None, model, frames: n
     joints[here], assigned[here] = track.joints[there, 0], track.keypoints[there, 0]
     vertices = _vertices(model, body, frames)
     present = np.isfinite(joints[..., 0]).any(-1) | np.isfinite(vertices[:, 0, 0])
-    return PersonInput(person, present, vertices, joints, assigned)
+    parts = body_parts(model.weights.cpu().numpy(), model.faces.cpu().numpy())
+    return PersonInput(person, present, vertices, joints, assigned, parts)
 
 
 def _vertices(model, body: BodyTrack | None, frames: np.ndarray) -> np.ndarray:

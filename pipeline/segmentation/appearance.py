@@ -15,6 +15,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from pipeline.segmentation.evidence import Crop, Evidence
+from pipeline.skeletons import SMPLX55
 
 BINS = 16
 """A channel."""
@@ -26,31 +27,61 @@ ELSEWHERE_M = 0.12
 """Beyond all bodies by this, and scored low, a pixel is the scene's."""
 SURE, FEWEST = 0.8, 200
 """Score from which pixels are learned from; so many of them make a histogram that counts."""
-ELSE = 0.9
-"""Share of the other views in what is known of a person's colours."""
+ELSE, ELSE_FEW = 0.9, 0.5
+"""Share of the other views in what is known of a person's colours; where few of them see the same side."""
 UNKNOWN, FLOOR = 0.2, 1e-6
 """Share of the scene that was not seen beside people and may have any colour; least chance of a colour on a person."""
 STRENGTH, SCENE_STRENGTH, MOST = 1.2, 0.8, 4.0
 """How far colours are believed against other people and against the scene: pixels are not independent; the largest log
 odds that one gives."""
+THING_M, THING_FROM, THING_STRENGTH = 0.07, 0.8, 6.0
+"""Width from which a patch is a thing, whatever the detector says; log odds of its colours; log odds that it gets."""
+MATCHED, BESIDE = -1.5, 2
+"""Log odds that a tenth of a person's sure pixels are below, where cameras see the same colours; so many of which must
+see the same side of the person."""
 SMOOTH_M, SCENE_SMOOTH_M, GUIDE = 0.015, 0.04, 25.0
 """Neighbourhoods that colours are told apart by; squared grey levels that are an edge in them."""
 DOUBT = 0.04
 """How sure any score is taken to be at most."""
 
 
+PARTS = ("head", "torso", "upper arms", "lower arms", "upper legs", "lower legs", "feet")
+_PART_OF_JOINT = {
+    "head": 0, "neck": 0, "jaw": 0, "eye": 0, "spine": 1, "pelvis": 1, "collar": 1, "shoulder": 2, "elbow": 3,
+    "wrist": 3, "hip": 4, "knee": 5, "ankle": 6, "foot": 6,
+}  # fmt: skip
+OF_PART = 0.7
+"""Share of a part's own colours in what is known of it; the rest is the whole person's."""
+
+
+def body_parts(weights: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(T,) uint8: which of ``PARTS`` each triangle of a body belongs to, from skinning weights (V, 55)."""
+    names = [name.split("_")[-1].rstrip("0123456789") for name in SMPLX55.joints]
+    joints = np.array([_PART_OF_JOINT.get(name, 3) for name in names], np.uint8)  # the others are fingers
+    return joints[weights[faces[:, 0]].argmax(1)]
+
+
 @dataclass
 class Judged:
-    """One person in one view: the evidence, and how sure each pixel of the crop is theirs (h, w)."""
+    """One person in one view.
+
+    Attributes:
+        evidence: (h, w) on the crop.
+        score: (h, w) how sure each pixel is theirs.
+        part: (h, w) uint8, what part of their body is there or nearest.
+        beside: how many other views see the same side of the person.
+    """
 
     evidence: Evidence
     score: np.ndarray
+    part: np.ndarray
+    beside: int = 0
 
 
 @dataclass
 class Appearance:
-    """Histograms (BINS, BINS, BINS) of colours: ``people`` by index over all views, ``here`` by view and index, and
-    ``scene`` by view."""
+    """Histograms of colours: (parts, BINS³) of ``people`` by index over all views and ``here`` by view and index,
+    (BINS³,) of the ``scene`` by view."""
 
     people: dict[int, np.ndarray] = field(default_factory=dict)
     here: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
@@ -70,23 +101,32 @@ class Appearance:
                 self.here[c, k] = self.here.get((c, k), 0.0) + own
                 self.scene[c] = self.scene.get(c, 0.0) + scene
 
-    def of_person(self, view: int, person: int) -> np.ndarray | None:
-        """(BINS³,) chance of each colour, mostly from the other views: what one view alone takes for the person may be
-        a thing in front of them. None if too little is known."""
+    def of_person(self, view: int, person: int, elsewhere: float) -> np.ndarray | None:
+        """(parts, BINS³) chance of each colour, the other views with the weight ``elsewhere`` (0..1): what one view
+        alone takes for the person may be a thing in front of them. None if too little is known."""
         everywhere = self.people.get(person)
         if everywhere is None or everywhere.sum() < FEWEST:
             return None
-        here = self.here.get((view, person), 0.0)
+        here = self.here.get((view, person), np.zeros_like(everywhere))
         others = np.maximum(everywhere - here, 0.0)
-        known = [(_chances(c), w) for c, w in ((others, ELSE), (here, 1 - ELSE)) if np.sum(c) >= FEWEST]
-        if not known:
-            return _chances(everywhere)
-        return sum(c * w for c, w in known) / sum(w for _, w in known)
+        known = [(c, w) for c, w in ((others, elsewhere), (here, 1 - elsewhere)) if w > 0 and c.sum() >= FEWEST]
+        known = known or [(everywhere, 1.0)]
+        return sum(w * _of_parts(c) for c, w in known) / sum(w for _, w in known)
 
     def of_scene(self, view: int) -> np.ndarray | None:
         """(BINS³,) chance of each colour of what is nobody: half from this view; some of it may have any colour."""
         known = [_chances(c) for c in (self.scene.get(view, 0.0), sum(self.scene.values())) if np.sum(c) >= FEWEST]
         return (1 - UNKNOWN) * sum(known) / len(known) + UNKNOWN / BINS**3 if known else None
+
+
+def _of_parts(counts: np.ndarray) -> np.ndarray:
+    """(parts, BINS³) chances from counts (parts, BINS³), those of parts that were hardly seen the whole person's."""
+    whole = _chances(counts.sum(0))
+    enough = counts.sum(1) >= FEWEST
+    out = np.repeat(whole[None], len(counts), 0)
+    for part in np.flatnonzero(enough):
+        out[part] = OF_PART * _chances(counts[part]) + (1 - OF_PART) * whole
+    return out
 
 
 def _codes(image: np.ndarray) -> np.ndarray:
@@ -101,7 +141,7 @@ def _chances(counts: np.ndarray) -> np.ndarray:
 
 
 def _counts(judged: Judged) -> tuple[np.ndarray, np.ndarray]:
-    """Colours that surely are the person's, and the scene's."""
+    """Colours that surely are the person's (parts, BINS³), and the scene's (BINS³,)."""
     e, score = judged.evidence, judged.score
     with np.errstate(invalid="ignore"):
         alone = (e.others_reach < -APART_M) | (e.others_depth - e.depth > BEHIND_M)
@@ -110,63 +150,89 @@ def _counts(judged: Judged) -> tuple[np.ndarray, np.ndarray]:
     if e.others is not None:
         scene &= e.others < 0.3
     codes = _codes(e.image)
-    return tuple(np.bincount(codes[m], minlength=BINS**3).astype(np.float64) for m in (own, scene))
+    of_parts = np.bincount(judged.part[own] * np.int64(BINS**3) + codes[own], minlength=len(PARTS) * BINS**3)
+    of_scene = np.bincount(codes[scene], minlength=BINS**3)
+    return of_parts.reshape(len(PARTS), -1).astype(np.float64), of_scene.astype(np.float64)
 
 
 def shared_out(view: int, judged: Sequence[Judged | None], appearance: Appearance) -> list[np.ndarray | None]:
     """Everybody's scores (h, w) of a view on their own crops, with what colours say and rivals claim taken in."""
-    colours = [None if j is None else appearance.of_person(view, k) for k, j in enumerate(judged)]
-    scene = appearance.of_scene(view)
-    return [None if j is None else _posterior(k, judged, colours, scene) for k, j in enumerate(judged)]
+    colours = [
+        None if j is None else appearance.of_person(view, k, ELSE if j.beside >= BESIDE else ELSE_FEW)
+        for k, j in enumerate(judged)
+    ]
+    out: list[np.ndarray | None] = []
+    for k, own in enumerate(judged):
+        if own is None or colours[k] is None:
+            out.append(None if own is None else own.score)
+        else:
+            of_others = appearance.of_person(view, k, 1.0) if own.beside >= BESIDE else colours[k]
+            out.append(_posterior(k, judged, colours, of_others, appearance.of_scene(view)))
+    return out
 
 
-def _posterior(k: int, judged: Sequence[Judged | None], colours, scene: np.ndarray | None) -> np.ndarray:
-    """One person's score against everybody's whose crop meets theirs. Who is alone keeps their own."""
+def _posterior(k: int, judged, colours, of_others: np.ndarray, scene: np.ndarray | None) -> np.ndarray:
+    """One person's score against everybody's whose crop meets theirs, and against the scene.
+
+    Args:
+        colours: of everybody. of_others: the person's as the other views alone have them, if those are enough.
+    """
     own = judged[k]
-    crop = own.evidence.crop
-    rivals = [(j, _on(crop, other)) for j, other in enumerate(judged) if j != k and other is not None]
-    rivals = [(j, s) for j, s in rivals if s is not None]
-    if not rivals:
-        return own.score
-    nobody = 1 - own.score
-    for _, score in rivals:
-        nobody = nobody * (1 - score)
-    mine, *others, none = (
-        np.log(np.clip(s, DOUBT, 1 - DOUBT)) for s in (own.score, *(s for _, s in rivals), nobody)
-    )
-    if colours[k] is not None:
-        codes = _codes(own.evidence.image)
-        logs = np.log(colours[k])
-        others = [
-            claim if colours[j] is None else claim + STRENGTH * _odds(own, np.log(colours[j]) - logs, codes, SMOOTH_M)
-            for claim, (j, _) in zip(others, rivals, strict=True)
-        ]
-        if scene is not None:
-            of_scene = SCENE_STRENGTH * _odds(own, np.log(scene) - logs, codes, SCENE_SMOOTH_M)
-            none = none + _where_doubtful(own.evidence, of_scene)
-    claims = [mine, *others, none]
+    crop, codes = own.evidence.crop, _codes(own.evidence.image)
+    logs = np.log(colours[k])[own.part, codes]
+    mine, nobody, claims = _log(own.score), 1 - own.score, []
+    for j, other in enumerate(judged):
+        if j == k or other is None or not _meet(crop, other.evidence.crop):
+            continue
+        score = np.clip(crop.moved(other.score, other.evidence.crop, cv2.INTER_LINEAR, 0.0), 0, 1)
+        nobody, claim = nobody * (1 - score), _log(score)
+        if colours[j] is not None:
+            part = crop.moved(other.part, other.evidence.crop, cv2.INTER_NEAREST, 0)
+            claim += STRENGTH * _odds(own, np.log(colours[j])[part, codes] - logs, SMOOTH_M)
+        claims.append(claim)
+    none = _log(nobody)
+    if scene is not None:
+        odds = _odds(own, np.log(scene)[codes] - np.log(of_others)[own.part, codes], SCENE_SMOOTH_M)
+        none += _for_scene(own, odds, bool(claims))
+    claims = [mine, *claims, none]
     top = np.maximum.reduce(claims)
     shares = [np.exp(c - top) for c in claims]
     return (shares[0] / sum(shares)).astype(np.float32)
 
 
-def _where_doubtful(evidence: Evidence, of_scene: np.ndarray) -> np.ndarray:
-    """What colours say for the scene, where nothing else tells more: the empty scene itself, or the detector."""
-    if evidence.detector is not None:
-        of_scene = np.where(evidence.detector > 0.5, np.minimum(of_scene, 0), of_scene)
-    return np.where(evidence.known, 0, of_scene)
+def _log(chances: np.ndarray) -> np.ndarray:
+    return np.log(np.clip(chances, DOUBT, 1 - DOUBT))
 
 
-def _odds(own: Judged, of_colours: np.ndarray, codes: np.ndarray, reach_m: float) -> np.ndarray:
+def _meet(a: Crop, b: Crop) -> bool:
+    """Whether the windows of two crops of an image overlap."""
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = a.window, b.window
+    return ax0 < bx1 and bx0 < ax1 and ay0 < by1 and by0 < ay1
+
+
+def _for_scene(own: Judged, odds: np.ndarray, contested: bool) -> np.ndarray:
+    """What colours that are more likely the scene's by ``odds`` say for it: where people overlap all of them, and
+    against a detector that is sure only those that no other view shows on that part of the person, a thing in front.
+
+    Nothing where the empty scene itself is known. A camera that sees the person in other colours than the others do
+    tells no things, nor does one that sees a side of them that hardly another sees.
+    """
+    evidence, out = own.evidence, np.zeros_like(odds)
+    sure = (own.score > SURE) & (evidence.reach > INSIDE_M)
+    if own.beside >= BESIDE and sure.sum() >= FEWEST and np.quantile(odds[sure], 0.1) < MATCHED:
+        radius = max(1, round(THING_M / 2 * evidence.pixels_per_metre))
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+        foreign = (odds > THING_FROM) & (own.score > 1 - SURE)
+        wide = cv2.morphologyEx(foreign.astype(np.uint8), cv2.MORPH_OPEN, disc) > 0
+        out = np.where(wide, THING_STRENGTH, out)
+    if contested:
+        detected = evidence.detector is not None and evidence.detector > 0.5
+        out = out + SCENE_STRENGTH * np.where(detected, np.minimum(odds, 0), odds)
+    return np.where(evidence.known, 0, out)
+
+
+def _odds(own: Judged, odds: np.ndarray, reach_m: float) -> np.ndarray:
     """(h, w) log odds of single pixels as those of their neighbourhood, which ends at the edges of the image."""
-    odds = np.clip(of_colours, -MOST, MOST).astype(np.float32)[codes]
     radius = max(2, round(reach_m * own.evidence.pixels_per_metre))
-    return cv2.ximgproc.guidedFilter(own.evidence.image, odds, radius, GUIDE, scale=0.5)
-
-
-def _on(crop: Crop, other: Judged) -> np.ndarray | None:
-    """Another's score on a crop's grid; None if their windows are apart."""
-    a, b = crop.window, other.evidence.crop.window
-    if a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]:
-        return None
-    return np.clip(crop.moved(other.score, other.evidence.crop, cv2.INTER_LINEAR, 0.0), 0, 1)
+    clipped = np.clip(odds, -MOST, MOST).astype(np.float32)
+    return cv2.ximgproc.guidedFilter(own.evidence.image, clipped, radius, GUIDE, scale=0.5)

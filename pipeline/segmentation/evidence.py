@@ -115,11 +115,25 @@ class SeenBody:
         crop: round the body, with a margin.
         depth: (h, w) float32 metres along the camera's axis; +inf beside the body.
         pixels_per_metre: of the crop, at the body's distance.
+        parts: (h, w) uint8, number of the part that is seen where the body is; None if parts are not told apart.
     """
 
     crop: Crop
     depth: np.ndarray
     pixels_per_metre: float
+    parts: np.ndarray | None = None
+
+    @cached_property
+    def nearest_part(self) -> np.ndarray:
+        """(h, w) uint8: the part of the body, beside it the nearest one's; 0 where parts are not told apart."""
+        if self.parts is None or not np.isfinite(self.depth).any():
+            return np.zeros(self.depth.shape, np.uint8)
+        beside = (~np.isfinite(self.depth)).astype(np.uint8)
+        _, places = cv2.distanceTransformWithLabels(beside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        of_place = np.zeros(int(places.max()) + 1, np.uint8)
+        on = beside == 0
+        of_place[places[on]] = self.parts[on]
+        return of_place[places]
 
     @cached_property
     def silhouette(self) -> np.ndarray:
@@ -173,9 +187,11 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
 
 
 def see_body(
-    camera: Camera, vertices: np.ndarray, faces: np.ndarray, raster: Raster, mask: PersonMask | None = None
+    camera: Camera, vertices: np.ndarray, faces: np.ndarray, raster: Raster, mask: PersonMask | None = None,
+    parts: np.ndarray | None = None,
 ) -> SeenBody | None:
-    """Render a body (V, 3) in its crop of the camera's image, which also holds the detector's ``mask``.
+    """Render a body (V, 3) in its crop of the camera's image, which also holds the detector's ``mask``; ``parts`` (T,)
+    uint8 are those that its triangles belong to.
 
     None if body and margin are out of the camera's sight.
     """
@@ -194,17 +210,21 @@ def see_body(
     if window is None:
         return None
     crop = Crop.of(window)
-    return SeenBody(crop, _depth(crop.camera(camera), vertices, faces, raster), per_metre * float(crop.scale[1]))
+    depth, triangles = _rendered(crop.camera(camera), vertices, faces, raster)
+    of_pixels = None if parts is None else np.where(triangles < 0, 0, parts[triangles]).astype(np.uint8)
+    return SeenBody(crop, depth, per_metre * float(crop.scale[1]), of_pixels)
 
 
-def _depth(camera: Camera, vertices: np.ndarray, faces: np.ndarray, raster: Raster) -> np.ndarray:
-    """(h, w) float32 metres, +inf beside the body. Only where the body is are rays cast: most of a crop is margin."""
-    depth = np.full(camera.size[::-1], np.inf, np.float32)
+def _rendered(camera: Camera, vertices: np.ndarray, faces: np.ndarray, raster: Raster) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w) float32 metres, +inf beside the body, and the triangles seen, -1 there. Only where the body is are rays
+    cast: most of a crop is margin."""
+    depth, triangles = np.full(camera.size[::-1], np.inf, np.float32), np.full(camera.size[::-1], -1, np.int32)
     window = projected_window(camera, vertices)
     if window is not None:
         x0, y0, x1, y1 = window
-        depth[y0:y1, x0:x1] = raster.render(vertices, faces, Crop(window, (x1 - x0, y1 - y0)).camera(camera)).depth
-    return depth
+        seen = raster.render(vertices, faces, Crop(window, (x1 - x0, y1 - y0)).camera(camera))
+        depth[y0:y1, x0:x1], triangles[y0:y1, x0:x1] = seen.depth, seen.triangle
+    return depth, triangles
 
 
 def _clipped(low: np.ndarray, high: np.ndarray, size: tuple[int, int]) -> Window | None:

@@ -17,6 +17,8 @@ from pipeline.segmentation.evidence import Crop, Evidence, PersonMask, SeenBody,
 from pipeline.segmentation.masks import ABSENT, NO_IMAGE, OUT_OF_VIEW, MaskWriter
 from pipeline.segmentation.owners import owners_of
 
+SAME_SIDE_DEGREES = 75.0
+"""Between two views that see much of the same side of a person."""
 Scorer = Callable[[Evidence], np.ndarray]
 """Evidence of a person in a view -> (h, w) float32 0..1 on its crop, how sure a pixel is theirs."""
 
@@ -31,6 +33,7 @@ class PersonInput:
         vertices: (F, V, 3) float32 of the body, metres; NaN in frames without one.
         joints: (F, 19, 3) metres; NaN where unknown.
         assigned: (F, C, 19, 2) pixels that association gave to the person; NaN for none.
+        parts: (T,) uint8 part of the body that each triangle belongs to (``body_parts``); None: not told apart.
     """
 
     person: int
@@ -38,6 +41,7 @@ class PersonInput:
     vertices: np.ndarray
     joints: np.ndarray
     assigned: np.ndarray
+    parts: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ def _frames(people, views, faces, count, raster, score) -> Iterator[list[SeenFra
 
 def _frame(people, views, faces, row, raster, score, appearance: Appearance) -> list[SeenFrame | None]:
     looks = [_look(row, c, view, people, faces, raster, score) for c, view in enumerate(views)]
+    _count_beside(looks, views, people, row)
     appearance.learn([None if look is None else look.judged for look in looks])
     seen = [None if look is None else _see(c, look, appearance) for c, look in enumerate(looks)]
     _agree_over_views(seen, views, people, row)
@@ -174,8 +179,21 @@ def _look(row, index, view: ViewInput, people, faces, raster, score: Scorer) -> 
     judged: list[Judged | None] = []
     for k, body in enumerate(bodies):
         known = None if body is None else gather(k, bodies, masks, strangers, image, view.background)
-        judged.append(None if known is None else Judged(known, score(known)))
+        judged.append(None if known is None else Judged(known, score(known), body.nearest_part))
     return _Look(image, bodies, judged)
+
+
+def _count_beside(looks: Sequence[_Look | None], views: Sequence[ViewInput], people, row: int) -> None:
+    """Tell every judgement how many other views see that side of the person."""
+    for k, person in enumerate(people):
+        there = [c for c, look in enumerate(looks) if look is not None and look.judged[k] is not None]
+        if not there:
+            continue
+        towards = np.stack([views[c].camera.centre for c in there]) - np.nanmedian(person.joints[row], 0)
+        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+        near = towards @ towards.T > np.cos(np.deg2rad(SAME_SIDE_DEGREES))
+        for c, count in zip(there, near.sum(1) - 1, strict=True):
+            looks[c].judged[k].beside = int(count)
 
 
 def _see(index: int, look: _Look, appearance: Appearance) -> SeenFrame:
@@ -210,7 +228,7 @@ def _body(row, view: ViewInput, person: PersonInput, faces, raster, mask: Person
         return None
     vertices = moved_vertices(person.vertices, row, float(view.late[row]))
     if np.isfinite(vertices[0, 0]):
-        return see_body(view.camera, vertices, faces, raster, mask)
+        return see_body(view.camera, vertices, faces, raster, mask, person.parts)
     if mask is None:
         return None
     crop = Crop.of(tuple(int(v) for v in mask.box))

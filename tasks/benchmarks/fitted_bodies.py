@@ -76,15 +76,17 @@ def configured_score() -> Callable:
 def segmented(scene: SurfaceScene, found: Found, score: Callable) -> tuple[np.ndarray, ...]:
     """Label images (H, W) uint8 of every camera: k + 1 the true person k; people who are nobody are 0."""
     from pipeline.raster_open3d import Open3DRaster
+    from pipeline.segmentation.appearance import body_parts
     from pipeline.segmentation.segment import PersonInput, ViewInput, segment_chunk
 
     if not found.bodies:
         return tuple(np.zeros_like(image) for image in scene.labels)
     model = open_model()
+    parts = body_parts(model.weights.numpy(), model.faces.numpy())
     people = [
         PersonInput(
             k, np.ones(1, bool), body.mesh[0][None].astype(np.float32), found.tracks.joints[_MIDDLE : _MIDDLE + 1, row],
-            found.tracks.keypoints[_MIDDLE : _MIDDLE + 1, row],
+            found.tracks.keypoints[_MIDDLE : _MIDDLE + 1, row], parts,
         )
         for k, (body, row) in enumerate(zip(found.bodies, found.rows, strict=True))
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.segmentation.appearance import Appearance, Judged, shared_out
+from pipeline.segmentation.appearance import PARTS, Appearance, Judged, body_parts, shared_out
 from pipeline.segmentation.evidence import Crop, Evidence, PersonMask, SeenBody, gather, shows
 
 HEIGHT, WIDTH = 80, 120
@@ -22,7 +22,7 @@ def judged(own, other, picture, score, nearer=True):
     depth = np.where(own, 3.0, np.inf).astype(np.float32)
     others = np.where(other, 3.3 if nearer else 2.7, np.inf).astype(np.float32)
     evidence = Evidence(CROP, picture, picture, np.zeros((HEIGHT, WIDTH), bool), None, None, depth, others, PER_METRE)
-    return Judged(evidence, score.astype(np.float32))
+    return Judged(evidence, score.astype(np.float32), np.zeros((HEIGHT, WIDTH), np.uint8), beside=2)
 
 
 @pytest.fixture
@@ -64,19 +64,72 @@ def test_nobody_is_overruled_where_people_are_dressed_alike(views):
         for k, one in enumerate(view):
             e = one.evidence
             view[k] = Judged(Evidence(e.crop, np.full_like(e.image, 90), e.background, e.known, None, None, e.depth,
-                                      e.others_depth, e.pixels_per_metre), one.score)  # fmt: skip
+                                      e.others_depth, e.pixels_per_metre), one.score, one.part)  # fmt: skip
     appearance = Appearance()
     appearance.learn(frame)
     front, back = shared_out(1, frame[1], appearance)
     assert (back > front)[beyond].all()  # as the scores had it
 
 
-def test_who_is_alone_keeps_the_score(views):
+def test_a_thing_in_front_is_nobodys_though_the_detector_takes_it_for_the_person():
+    g = np.random.default_rng(0)
+    body, pillar = box(30, 90), box(50, 65)
+
+    def view(*things):
+        picture = np.full((HEIGHT, WIDTH, 3), GREY, np.int16)
+        picture[body] = RED
+        for where in things:
+            picture[where] = (90, 160, 60)
+        picture = np.clip(picture + g.integers(-12, 12, picture.shape), 0, 255).astype(np.uint8)
+        return [judged(body, np.zeros_like(body), picture, 0.95 * body)]
+
+    frame = [view(), view(), view(pillar)]
+    appearance = Appearance()
+    appearance.learn(frame)
+    whole, behind = (shared_out(c, frame[c], appearance)[0] for c in (0, 2))
+    assert (whole > 0.5)[body].mean() > 0.98
+    assert (behind < 0.5)[pillar].mean() > 0.9 and (behind > 0.5)[body & ~pillar].mean() > 0.95
+    frame[2][0].beside = 1  # that side of the person may look like that
+    assert (shared_out(2, frame[2], appearance)[0] > 0.5)[pillar].all()
+    frame[2][0].beside, known = 2, frame[2][0].evidence.known
+    known[:] = True  # the empty scene shows what stands there: what judged with it is not overruled
+    assert (shared_out(2, frame[2], appearance)[0] > 0.5)[pillar].all()
+
+
+def test_a_camera_of_other_colours_tells_no_things():
+    body, frame = box(30, 90), []
+    for colour in (RED, RED, BLUE):
+        picture = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
+        picture[body] = colour
+        frame.append([judged(body, np.zeros_like(body), picture, 0.95 * body)])
+    appearance = Appearance()
+    appearance.learn(frame)
+    assert (shared_out(2, frame[2], appearance)[0] > 0.5)[body].mean() > 0.95
+
+
+def test_parts_of_the_body_are_told_apart(open_body_arrays):
+    faces, weights = open_body_arrays["f"], open_body_arrays["weights"]
+    parts = body_parts(np.asarray(weights), np.asarray(faces).astype(int))
+    height = np.asarray(open_body_arrays["v_template"])[np.asarray(faces).astype(int)].mean(1)[:, 1]
+    middles = [np.median(height[parts == k]) for k in range(len(PARTS))]
+    order = ("head", "torso", "upper legs", "lower legs", "feet")
+    falling = [middles[PARTS.index(name)] for name in order]
+    assert falling == sorted(falling, reverse=True) and (np.bincount(parts, minlength=len(PARTS)) > 100).all()
+
+
+@pytest.fixture(scope="module")
+def open_body_arrays():
+    from data.body_models import load_body_arrays, open_body_model
+
+    return load_body_arrays(open_body_model())
+
+
+def test_who_is_out_of_view_has_no_score(views):
     frame, _, _ = views
     appearance = Appearance()
     appearance.learn(frame)
     alone, nobody = shared_out(0, [frame[0][0], None], appearance)
-    assert nobody is None and np.array_equal(alone, frame[0][0].score)
+    assert nobody is None and np.array_equal(alone > 0.5, frame[0][0].score > 0.5)
 
 
 def seen(mask):
