@@ -285,7 +285,7 @@ class ExportConfig(Section):
     )
     scene_meshes: bool = Field(False, description="Beside them a file a frame with everybody in it.")
     simplify_mm: Number = Field(
-        4.0, ge=0, description="Meshes a frame, and those of session_surface.glb, lose triangles as long as 99.9 % of "
+        5.0, ge=0, description="Meshes a frame, and those of session_surface.glb, lose triangles as long as 99.9 % of "
         "their surface stays this close to what it was; 0: they are left as they are."
     )
     quantise: bool = Field(

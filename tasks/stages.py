@@ -314,7 +314,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "texture",
-            1,
+            2,
             PERSON_CHUNK,
             (
                 "calibration", "refinement", "timeline", "frames", "bodies", "segmentation", "surface", "fusion",
@@ -358,7 +358,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "export",
-            2,
+            3,
             SESSION,
             (
                 "calibration", "refinement", "timeline", "identities", "bodies", "surface", "fusion", "registration",

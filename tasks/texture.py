@@ -74,7 +74,6 @@ def compute(context: Context) -> None:
         writer.put(name, column.astype(kind))
     writer.attribute("sources", list(SOURCES))
     writer.attribute("coloured", painter is not None)
-    writer.attribute("textured", skins is not None)
     _tell(table, len(source.frames))
 
 
@@ -140,7 +139,7 @@ class LightSequence(MeshSequence):
 
     def __init__(self, artifact: Artifact) -> None:
         super().__init__(artifact)
-        self._coloured, self._textured = artifact.attribute("coloured"), artifact.attribute("textured")
+        self._coloured, self._textured = artifact.attribute("coloured"), "uv/offsets" in artifact
         self._offsets = artifact["vertices/offsets"]
         self._sources = [artifact.attribute("sources")[k] for k in artifact["source"]]
 

@@ -30,7 +30,7 @@ class TextureBenchmark(Section):
     scenes: int | None = Field(1, ge=1, description="The first so many of each category; null: all.")
     views: int = Field(7, ge=3, le=24, description="Cameras round the scene, the one left out included.")
     left_out: int = Field(2, ge=1, description="So many cameras are left out, one after another.")
-    simplify_mm: Number = Field(4.0, gt=0, description="Of ours_light, as export.simplify_mm.")
+    simplify_mm: Number = Field(5.0, gt=0, description="Of ours_light, as export.simplify_mm.")
 
 
 def run(config: TextureBenchmark, request: Request) -> list[Row]:

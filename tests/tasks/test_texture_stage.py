@@ -75,7 +75,7 @@ def test_surfaces_are_light_coloured_and_say_where_they_come_from(made, capsys):
         seen = mesh.vertices[:, 1] > -0.2  # the soles and the crotch are seen by nobody
         assert len(colours) == len(mesh.vertices) and np.median(np.abs(colours - truth)[seen]) < 12
         assert sequence.source(FRAME) == "surface"
-        assert len(mesh.faces) < 0.4 * artifact["triangles"][0] and artifact["error_m"][0] <= 0.004
+        assert len(mesh.faces) < 0.4 * artifact["triangles"][0] and artifact["error_m"][0] <= 0.005
         assert 0.5 < artifact["covered"][0] <= 1 and np.isnan(artifact["error_m"][1])
         assert mesh.seen[mesh.vertices[:, 1] > 0.05, FRAME % CAMERAS].all() and (mesh.confidence > 0.49).all()
     assert "2 of 3 frames; within" in capsys.readouterr().out
