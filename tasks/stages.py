@@ -185,7 +185,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "bodies",
-            3,
+            4,
             PERSON,
             ("calibration", "refinement", "timeline", "identities", "keypoints", "redetection"),
             ("body.max_residual_m", "body.max_gap_s", "body.floor", "body.hands_and_face", "body.silhouettes"),
