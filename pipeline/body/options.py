@@ -30,8 +30,8 @@ class FitOptions:
             track is "implausible shape".
         max_beta: the same for the largest beta, in standard deviations of the shape space.
         landmark_bias_m: how far a detector's landmarks lie from the body's points, the same way in every frame. It
-            bounds what any number of frames can say about the shape. 1 cm is what the measured offsets leave: 1.5 cm gave
-            vertices of exact landmarks half a millimetre more, 0.6 cm shapes of rendered people 1.5 mm more.
+            bounds what any number of frames can say about the shape. With 1.5 cm, vertices of exact landmarks were 0.4
+            mm worse, with 0.6 cm shapes of rendered people 1.5 mm.
         acceleration_m_s2: typical acceleration of body points; larger lets faster motion through and more noise.
         turn_acceleration_rad_s2: typical angular acceleration of joints.
         offsets: estimate, for each track, how landmarks lie off where ``landmarks`` says. Off: limb lengths and offsets
