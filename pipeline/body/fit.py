@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.association.tracks import Tracks
+from pipeline.body.anatomy import joint_ranges
 from pipeline.body.floor import find_floor, floor_term, resting_feet, sole_heights, soles
 from pipeline.body.initial import initial_state
 from pipeline.body.kinematics import Kinematics, OffsetBasis, State, state_of
@@ -51,8 +52,9 @@ LEAST_PIXEL_SHARE, MOST_PIXEL_SHARE = 0.0005, 0.01
 """Bounds of the deviations estimated later."""
 KERNEL = 4.0
 GIRTH_ROUNDS = 3
-BAD_FRAME_M = 0.15
-"""Frames whose first fit is worse than this start again from their neighbours."""
+BAD_FRAME_M, BAD_TURN = 0.15, 0.35
+"""Frames whose first fit is worse than this, or turns a joint further beyond its range (radians), start again from
+their neighbours."""
 
 
 @dataclass(frozen=True)
@@ -269,11 +271,13 @@ def _beta_deviation(problem: Problem, state: State, options: FitOptions) -> floa
 
 
 def _restart_bad_frames(kinematics: Kinematics, obs: Observations, state: State) -> tuple[State, bool]:
-    """Frames that ended in a wrong valley take the pose between their good neighbours."""
+    """Frames that ended in a wrong valley, far from what was seen or with a joint far beyond its range, take the pose
+    between their good neighbours."""
     distance = np.linalg.norm(kinematics.points(state) - obs.joints, axis=-1)
     known = obs.joint_weights > 0
     error = np.array([np.median(d[k]) if k.any() else 0.0 for d, k in zip(distance, known, strict=True)])
-    bad = error > BAD_FRAME_M
+    beyond = np.abs(joint_ranges().beyond(logarithm(state.rotations[:, 1:]))).max((1, 2))
+    bad = (error > BAD_FRAME_M) | (beyond > BAD_TURN)
     if not bad.any() or bad.all():
         return state, False
     return interpolated(state, obs.times, bad), True

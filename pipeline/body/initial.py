@@ -173,7 +173,11 @@ def _turn_limb(local: np.ndarray, limb: tuple, parent: np.ndarray, at, rest_at) 
     lower = np.where(bent[:, None], lower, d_upper[usable])
     unit = [v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (d_upper[usable], lower)]
     # A nearly straight limb says nothing about its twist: lean on the untwisted swing there.
-    axis = np.cross(*unit) + 0.2 * (swung @ hinge)
+    straight = swung @ hinge
+    axis = np.cross(*unit)
+    if upper.endswith("hip"):  # a knee that seems to bend backwards is noise, not a leg turned about
+        axis = axis - np.minimum((axis * straight).sum(1, keepdims=True), 0.0) * straight
+    axis = axis + 0.2 * straight
     frame = _frames(axis, d_upper[usable]) @ _frames(hinge[None], rest_upper[None]).transpose(0, 2, 1)
     local[usable, i] = frame
     local[usable, k] = np.where(

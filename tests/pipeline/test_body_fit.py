@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from data.synthetic.walkers import detect, ring_rig, walk
 from nets.body import BodyModel
+from pipeline.association.graph import associate
+from pipeline.body.anatomy import joint_ranges
 from pipeline.body.fit import fit_track
 from pipeline.body.observations import never_located
 from pipeline.body.options import FitOptions
@@ -143,6 +146,20 @@ def test_a_body_that_jumps_or_does_not_fit_is_marked(model):
     wild = track.joints + rng.normal(scale=0.5, size=track.joints.shape).astype(np.float32)
     body = fit_track(model, rig, replace(track, joints=wild, **blind), OPTIONS)
     assert not body.valid.any()
+
+
+def test_straight_legs_are_not_turned_about(model):
+    """A knee that noise bends backwards once looks like a leg twisted by half a turn."""
+    along = np.linspace(-1, 1, 16)
+    ways = (np.column_stack([along, np.full(16, 0.5)]), np.column_stack([-along, np.full(16, -0.5)]))
+    joints = np.stack([walk(way, FPS, phase=i) for i, way in enumerate(ways)], 1)
+    rig = ring_rig(4)
+    tracks = associate(rig, detect(rig, joints, np.random.default_rng(0), joint_set="body25"))
+    for person in range(2):
+        body = fit_track(model, rig, tracks.person(person), replace(OPTIONS, landmarks="body25"))
+        assert body.valid.all()
+        turned = joint_ranges().beyond(body.body_pose.reshape(-1, 21, 3))
+        assert np.abs(turned).max() < 0.1
 
 
 def test_the_same_track_gives_the_same_body(model):
