@@ -124,7 +124,8 @@ class SessionRun:
         self._offered: set[Part] = set()
         self._last = self._spent = 0.0
         self._tried: Counter[Part] = Counter()
-        self._first_seen: dict[tuple[Part, float], float] = {}
+        self._failures: Counter[Part] = Counter()
+        self._first_seen: dict[tuple[Part, float, int], float] = {}
         self._refusals = 0
         self._first: dict[Part, list[Part]] | None = None
 
@@ -211,6 +212,7 @@ class SessionRun:
             self._offered.discard(part)
         else:
             self._offered.clear()  # what waits for it cannot be had
+            self._failures[part] += 1
         self.outcome.made += done
         self._tried[part] += 1
 
@@ -302,16 +304,17 @@ class SessionRun:
                     hopeless.add(part)
             else:
                 failed[part] = record
-                if not record.passing or record.tries >= TRIES:
+                tries = max(record.tries, self._failures[part])  # a full disk holds no new record
+                if not record.passing or tries >= TRIES:
                     hopeless.add(part)
-                elif not self._due(part, record):
+                elif not self._due(part, record, tries):
                     later.add(part)
         return failed, hopeless, later, elsewhere
 
-    def _due(self, part: Part, record: Record) -> bool:
+    def _due(self, part: Part, record: Record, tries: int) -> bool:
         """Told by this machine's steady clock: the time of day may jump."""
-        seen = self._first_seen.setdefault((part, record.since), time.monotonic())
-        return time.monotonic() >= seen + BACKOFF_S[min(record.tries, len(BACKOFF_S)) - 1]
+        seen = self._first_seen.setdefault((part, record.since, tries), time.monotonic())
+        return time.monotonic() >= seen + BACKOFF_S[min(tries, len(BACKOFF_S)) - 1]
 
     def _has_input(self, part: Part, look: Look) -> bool:
         """Something of what a tolerant stage is about is there: a person, or that there is none."""

@@ -16,6 +16,7 @@ from tasks.disk import check_room
 from tasks.graph import Graph
 from tasks.parts import Part
 from tasks.records import LOST_AFTER_S, Record, Records, RunRecord
+from tasks.run import TRIES, Request, SessionRun
 from tests.tasks.kill_storm import storm
 from tests.tasks.stub_science import write_session
 from tests.tasks.walkers_session import ROOT, command, write_capture
@@ -102,6 +103,19 @@ def test_once_it_can_be_made_what_did_without_it_is_made_again(troubled):
     assert done.returncode == 0, done.stderr
     assert all(row["state"] == "done" for row in states(folder).values())
     assert all(read_header(p).key != key for p, key in zip(without, before, strict=True))
+
+
+def test_a_disk_too_full_for_records_ends_the_tries_all_the_same(tmp_path):
+    run, part = SessionRun(load_session(write_session(tmp_path)), Request()), Part("calibration")
+    run.open()
+    try:
+        run.records.fail(part, "No space left on device", passing=True)  # the last one that fitted
+        assert part not in run.plan() and not run.idle  # tried again later
+        for _ in range(TRIES):
+            run.told(part, False)
+        assert run.plan() == {} and run.idle and set(run.outcome.failed) == {part}
+    finally:
+        run.close()
 
 
 @pytest.mark.parametrize("by", [7200, -7200])
