@@ -216,7 +216,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "segmentation",
-            4,
+            5,
             SPAN,
             ("calibration", "refinement", "timeline", "frames", "keypoints", "redetection", "identities", "bodies"),
             ("segmentation.method",),
