@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def segment_chunk(
     """
     before: list[SeenFrame | None] | None = None
     seen: list[SeenFrame | None] | None = None
-    for row, coming in enumerate([*_frames(people, views, faces, len(frames), raster, score), None]):
+    for row, coming in enumerate(chain(_frames(people, views, faces, len(frames), raster, score), [None])):
         if seen is not None:
             _finish(row - 1, before, seen, coming, people, views, frames, writer)
             if progress is not None:

@@ -111,6 +111,31 @@ def test_absence_and_missing_images_are_recorded(segmented):
     assert np.isnan(segmented.agreement[2, 1]).all() and segmented.agreement[0, 0].min() > 0.75
 
 
+def test_a_chunk_is_worked_off_frame_by_frame(rig, scene):
+    """However long a chunk is: a frame is written as soon as the next one has been looked at."""
+    people, pictures, faces = scene
+    told = []
+
+    class Writer:
+        def put(self, camera, frame, *_, **__):
+            told.append(("written", frame - FRAMES[0]))
+
+        note = put
+
+        def close(self):
+            told.append(("closed", len(FRAMES)))
+
+    def look(row):
+        told.append(("read", row))
+        return pictures[0][0]
+
+    views = [ViewInput(rig.cameras[0], look, None, np.zeros(len(FRAMES)))]
+    segment_chunk(people, views, faces, FRAMES, Open3DRaster(1), Writer())
+    order = list(dict.fromkeys(told))
+    wanted = [("read", 0), ("read", 1), ("written", 0), ("read", 2), ("written", 1), ("written", 2), ("closed", 3)]
+    assert order == wanted
+
+
 def test_a_network_judges_in_place_of_the_plain_rule(rig, scene, tmp_path):
     people, pictures, faces = scene
     asked = []
