@@ -13,7 +13,7 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from scipy.spatial import cKDTree
 
 from data.synthetic.acts import CATEGORIES
 from data.synthetic.cameras import ring
-from data.synthetic.people import People, Posed
+from data.synthetic.drape import HangingCut
+from data.synthetic.people import People, Posed, Wearer
 from data.synthetic.scenes import Scene, occlusion, stage
 
 LIST = Path(__file__).parents[2] / "configs" / "benchmarks" / "scenes.json"
@@ -55,7 +56,18 @@ def listed() -> dict[str, Listed]:
 
 def build(maker: People, scene: Listed) -> Scene:
     """Make a listed scene."""
-    return stage(maker, scene.category, scene.seed, [maker.person("test", k) for k in scene.people])
+    return stage(maker, scene.category, scene.seed, [_as_listed(maker, k) for k in scene.people])
+
+
+def _as_listed(maker: People, number: int) -> Wearer:
+    """Somebody of the test split, in cloth that hangs as it did when the list was drawn: figures stay comparable."""
+    who = maker.who("test", number)
+    worn = tuple(
+        replace(w, cut=replace(w.cut, lies=False)) if isinstance(w.cut, HangingCut) else w for w in who.outfit.worn
+    )
+    if worn == who.outfit.worn:
+        return maker.person("test", number)
+    return maker.dressed(replace(who, outfit=replace(who.outfit, worn=worn)))
 
 
 def height(maker: People, posed: Posed) -> float:
@@ -90,7 +102,7 @@ def draw(row: tuple[str, int, int, int]) -> Listed:
     category, number, place, person = row
     maker = _maker()
     numbers = tuple(range(person, person + CATEGORIES[category][0]))
-    wearers = [maker.person("test", k) for k in numbers]
+    wearers = [_as_listed(maker, k) for k in numbers]
     rig = ring(6, np.random.default_rng(0), size=(640, 640), distorted=False)
     for seed in range(1000 * place, 1000 * place + 20):
         scene = stage(maker, category, seed, wearers)

@@ -94,16 +94,17 @@ class People:
     def person(self, split: str, number: int, kinds: tuple[str, ...] | None = None) -> Wearer:
         """Person ``number`` of a split ("train", "validation", "test"), dressed; see ``wardrobe.person``."""
         key = (split, number, kinds)
-        wearer = self._known.get(key) or self.dressed(
-            wardrobe.with_made(
-                wardrobe.person(split, number, kinds, self._adults), split, number, self._clothes
-            )
-        )
+        wearer = self._known.get(key) or self.dressed(self.who(split, number, kinds))
         self._known[key] = wearer
         self._known.move_to_end(key)
         while len(self._known) > self._remember:
             self._known.popitem(last=False)
         return wearer
+
+    def who(self, split: str, number: int, kinds: tuple[str, ...] | None = None) -> Person:
+        """The same person before they dress."""
+        person = wardrobe.person(split, number, kinds, self._adults)
+        return wardrobe.with_made(person, split, number, self._clothes)
 
     def dressed(self, person: Person) -> Wearer:
         return Wearer(person, dress(person, self.arrays, self.texture_size, self.fineness))

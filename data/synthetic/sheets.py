@@ -79,19 +79,13 @@ class Finder:
 
         self._detector = BlazePose(*blazepose_files())
 
-    def missed(self, image: np.ndarray, labels: np.ndarray, people: Sequence[int]) -> list[int]:
-        """Which people are not found: no box of their own that overlaps theirs by half (IoU)."""
-        true = np.array([_box(labels == k + 1) for k in people], np.float64).reshape(-1, 4)
+    def found(self, image: np.ndarray, true: np.ndarray) -> set[int]:
+        """Which of people, whose joints lie in boxes (P, 4), are found: by one of their own whose joints' box overlaps
+        theirs by half (IoU)."""
         boxes = [p.box for p in next(iter(self._detector.steps([(0, image)])))[2]]
         overlap = box_ious(true, np.array(boxes, np.float64).reshape(-1, 4))
         pairs = zip(*linear_sum_assignment(-overlap), strict=True)
-        found = {i for i, j in pairs if overlap[i, j] >= 0.5}
-        return [k for i, k in enumerate(people) if i not in found]
-
-
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    rows, columns = np.nonzero(mask)
-    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        return {i for i, j in pairs if overlap[i, j] >= 0.5}
 
 
 def found_sheet(each: int) -> np.ndarray:
@@ -106,15 +100,15 @@ def found_sheet(each: int) -> np.ndarray:
             people = scene.posed(maker)
             pictures = studio.pictures(people, scene.act.things)
             for camera, (image, labels) in zip(studio.rig.cameras, pictures, strict=True):
+                joints = np.stack([camera.project(p.joints) for p in people])
+                boxes = np.concatenate([joints.min(1), joints.max(1)], 1)
+                found, overlap = finder.found(image, boxes), box_ious(boxes, boxes) - np.eye(len(people))
                 clear = unhidden(camera, people, labels)
-                missed = finder.missed(image, labels, clear)
-                boxes = {k: _box(labels == k + 1) for k in range(len(people)) if (labels == k + 1).any()}
                 for k in clear:
-                    before = any(box_ious(boxes[k], boxes[o]).any() for o in boxes if o != k)
-                    counts[int(before)] += k not in missed, 1
-                for k in missed:
-                    x0, y0, x1, y1 = boxes[k]
-                    framed = cv2.rectangle(image.copy(), (x0, y0), (x1, y1), (255, 0, 0), 1)
+                    counts[int(overlap[k].max() > 1e-6)] += k in found, 1
+                for k in set(clear) - found:
+                    corners = boxes[k].astype(int)
+                    framed = cv2.rectangle(image.copy(), corners[:2].tolist(), corners[2:].tolist(), (255, 0, 0), 1)
                     tiles.append(cv2.resize(framed, (320, 240), interpolation=cv2.INTER_AREA))
         whole += counts
         print(f"{category}: {_told(counts)}", flush=True)

@@ -105,6 +105,20 @@ def test_cloth_folds_up_where_the_pose_crowds_it(people):
     assert np.median(moved[near]) > 3 * np.median(moved[layer.folds.rest[:, 0] < -0.05])
 
 
+def test_a_skirt_lies_on_the_lap_of_who_sits(people):
+    who = people.person("test", 15, ("dress",))
+    bent = np.zeros((1, 63))
+    for side in ("left", "right"):
+        for joint, angle in (("hip", -1.5), ("knee", 1.5)):
+            bent[0, 3 * SMPLX55.index(f"{side}_{joint}") - 3] = angle
+    upright = {"global_orient": np.array([[np.pi / 2, 0, 0]]), "transl": np.zeros((1, 3))}
+    sitting = people.posed(who, upright | {"body_pose": bent})
+    (skirt,) = (at for layer, at in zip(who.dressed.layers, sitting.layers, strict=True) if layer.name == "skirt")
+    lap = np.mean([sitting.joints[SMPLX55.index(f"{s}_{j}")] for s in ("left", "right") for j in ("hip", "knee")], 0)
+    over = skirt[np.linalg.norm((skirt - lap)[:, :2], axis=1) < 0.08]
+    assert len(over) > 50 and 0.03 < over[:, 2].max() - lap[2] < 0.2  # the thighs are some 8 cm thick
+
+
 def test_splits_share_neither_people_nor_clothes_and_many_wear_loose_ones():
     seen, loose = {}, []
     for split in wardrobe.SPLITS:
