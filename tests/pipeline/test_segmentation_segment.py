@@ -153,6 +153,18 @@ def test_a_network_judges_in_place_of_the_plain_rule(rig, scene, tmp_path):
     assert (behind.others_depth < behind.depth)[np.isfinite(behind.depth)].mean() > 0.3
 
 
+def test_frames_are_finished_one_after_another(rig, scene, tmp_path):
+    """Only a frame and its neighbours are held: a chunk may be long."""
+    people, pictures, faces = scene
+    read, told = [], []
+    views = [ViewInput(rig.cameras[0], lambda row: read.append(row) or pictures[0][0], None, np.zeros(len(FRAMES)))]
+    one = Rig(rig.cameras[:1])
+    with ArtifactWriter(tmp_path / "m.h5", stage="segmentation", schema="masks", key="ab" * 32) as writer:
+        segment_chunk(people, views, faces, FRAMES, Open3DRaster(1), MaskWriter(writer, one, [0, 1], FRAMES),
+                      progress=lambda done: told.append((done, len(read))))  # fmt: skip
+    assert told == [(1 / 3, 2), (2 / 3, 3), (1.0, 3)]
+
+
 def test_a_pixel_that_the_other_views_rule_out_is_not_the_persons(rig):
     body, faces = figure((0.1, 0.0))
     raster, views, true = Open3DRaster(1), [], []
