@@ -39,8 +39,11 @@ SECONDS_PER_MEGAPIXEL = 0.02
 SECONDS_PER_DETECTION_IMAGE = 0.25
 SECONDS_PER_FRAME_AND_PERSON = 0.15
 """One process on a 2020s server core, measured on the two-person lab capture; association, fit, overlays, export."""
-SECONDS_PER_SURFACE, SURFACE_BYTES = 15.0, 6e6
-"""A person and frame at 512 voxels, six views, one core: inputs, query, mesh; crops and mesh as stored."""
+SECONDS_PER_SURFACE, SURFACE_BYTES, WHOLE_SURFACE_BYTES = 15.0, 12e6, 60e6
+"""A person and frame at 512 voxels, six views, one core: inputs, query, mesh; crops and meshes as stored and exported,
+and with meshes exported as they are (``export.simplify_mm: 0``)."""
+BODY_BYTES = 5e6
+"""A frame with two people: their meshes as PLY and GLB, alone and together."""
 
 
 def command(session: Session, verify: bool) -> int:
@@ -259,8 +262,10 @@ def needed_bytes(session: Session, rig: Rig) -> float:
     """Room that the session will take, at the upper end."""
     each = JPEG_BYTES_PER_PIXEL if session.config.capture.storage == "jpeg" else PNG_BYTES_PER_PIXEL
     pixels = sum(c.size[0] * c.size[1] for c in rig.cameras) if session.has_images else 0
-    surfaces = 2 * _surface_frames(session, frame_count(session, rig)) * SURFACE_BYTES
-    return 50e6 + frame_count(session, rig) * (pixels * each + 3e6) + surfaces
+    size = (session.config.surface.resolution / 512) ** 2
+    surface = (SURFACE_BYTES if session.config.export.simplify_mm else WHOLE_SURFACE_BYTES) * size
+    frames = frame_count(session, rig)
+    return 50e6 + frames * (pixels * each + BODY_BYTES) + 2 * _surface_frames(session, frames) * surface
 
 
 def _surface_frames(session: Session, frames: int) -> int:
