@@ -37,6 +37,8 @@ JPEG_BYTES_PER_PIXEL, PNG_BYTES_PER_PIXEL = 0.35, 1.6
 
 SECONDS_PER_MEGAPIXEL = 0.02
 SECONDS_PER_DETECTION_IMAGE = 0.25
+SECONDS_PER_MASK_IMAGE, SECONDS_PER_TEXTURE = 0.25, 30.0
+"""Masks and overlay of an image with two people; registration and texture of a person."""
 SECONDS_PER_FRAME_AND_PERSON = 0.15
 """One process on a 2020s server core, measured on the two-person lab capture; association, fit, overlays, export."""
 SECONDS_PER_SURFACE, SURFACE_BYTES, WHOLE_SURFACE_BYTES = 15.0, 12e6, 60e6
@@ -289,6 +291,8 @@ def _estimate_text(session: Session) -> str:
     seconds = frames * (megapixels * SECONDS_PER_MEGAPIXEL + 2 * SECONDS_PER_FRAME_AND_PERSON)
     if not session.config.keypoints.reads_files:
         seconds += frames * len(rig) * SECONDS_PER_DETECTION_IMAGE
+    if session.has_images:
+        seconds += frames * len(rig) * SECONDS_PER_MASK_IMAGE + 2 * SECONDS_PER_TEXTURE
     size = (session.config.surface.resolution / 512) ** 2
     seconds += 2 * _surface_frames(session, frames) * SECONDS_PER_SURFACE * size
     return (
