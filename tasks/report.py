@@ -58,6 +58,7 @@ PICTURE_HEIGHT = 480
 _FILES = {
     "viewer.html": "the scene to turn and play, in this browser",
     "session.glb": "everybody, skinned and animated, textured from the views",
+    "session_surface.glb": "the meshes of all frames as one animation; the viewer opens it too",
     "skeletons.npz": "joints in world metres",
     "bodies.npz": "SMPL-X parameters",
     "identities.json": "who was there when",
