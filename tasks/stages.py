@@ -314,7 +314,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "texture",
-            2,
+            3,
             PERSON_CHUNK,
             (
                 "calibration", "refinement", "timeline", "frames", "bodies", "segmentation", "surface", "fusion",

@@ -15,6 +15,8 @@ from pipeline.texture.views import ColourView
 SHARPNESS = 2.0
 """Power of the weights: higher prefers the best view, lower blends."""
 GREY = 128.0
+DOUBTFUL = 30.0
+"""A camera that is so many levels off the others (Euclidean, 0..255) counts half."""
 FADING = 0.01
 """How soon, away from what is seen, a mesh looks as the person usually does (``filled``)."""
 
@@ -48,6 +50,8 @@ def vertex_colours(
     normals = vertex_normals(vertices, faces).astype(np.float64)
     blank = np.full((len(vertices), 3), GREY)
     samples = [v.sample(vertices, normals) for v in views]
+    if usual is not None and samples:
+        samples = agreeing(samples, gains, usual)
     colours, total = blended(samples, gains) if samples else (blank, np.zeros(len(vertices)))
     seen = total > 0
     if usual is None:
@@ -58,6 +62,21 @@ def vertex_colours(
         spread = filled(change, trust > 0.5, faces, towards=0.0, pull=FADING)
         colours = usual + trust[:, None] * change + (1 - trust[:, None]) * spread
     return np.clip(np.rint(colours), 0, 255).astype(np.uint8), seen
+
+
+def agreeing(
+    samples: Sequence[tuple[np.ndarray, np.ndarray]], gains: np.ndarray, usual: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Samples whose weights fall where a camera disagrees with the others and with what is usual (N, 3): a hand that
+    the surface lacks lies over the thigh in one view, not in most.
+
+    Held against the median of the cameras that see a point and the usual colour, which counts as one of them.
+    """
+    every = np.stack([np.clip(c * g, 0, 255) for (c, _), g in zip(samples, gains, strict=True)])
+    every[np.stack([w for _, w in samples]) <= 0] = np.nan
+    middle = np.nanmedian(np.concatenate([every, usual[None]]), axis=0)
+    away = np.linalg.norm(np.nan_to_num(every - middle), axis=-1)
+    return [(c, w / (1 + (a / DOUBTFUL) ** 2)) for (c, w), a in zip(samples, away, strict=True)]
 
 
 def trusted(weight: np.ndarray, share: float = 0.05) -> np.ndarray:

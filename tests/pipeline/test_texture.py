@@ -131,6 +131,21 @@ def test_what_no_view_sees_looks_as_it_usually_does(made):
     assert np.quantile(steps, 0.999) < 12  # no seam: the step of 20 per cent is some 25
 
 
+def test_what_one_view_alone_sees_is_not_believed(made):
+    """Something red before the ball in one of six views, which the surface does not have."""
+    vertices, faces, _ = made
+    views = [seen_by(c, vertices, faces) for c in ring(6)]
+    image = views[0].image.copy()
+    image[140:200, 140:180] = (250, 10, 10)
+    views[0] = ColourView(views[0].camera, image, views[0].mask, views[0].depth)
+    plain, _ = vertex_colours(vertices, faces, views, np.ones((6, 3)))
+    robust, _ = vertex_colours(vertices, faces, views, np.ones((6, 3)), painted(vertices) * 0.95)
+    covered = np.abs(plain - painted(vertices)).max(-1) > 40
+    assert covered.sum() > 50
+    error = [np.abs(c - painted(vertices))[covered].mean() for c in (plain, robust)]
+    assert error[1] < 0.35 * error[0]
+
+
 def test_without_any_view_the_usual_colours_remain_and_without_those_grey(made):
     vertices, faces, _ = made
     none = np.ones((0, 3))
