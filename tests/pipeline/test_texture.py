@@ -141,7 +141,7 @@ def test_what_one_view_alone_sees_is_not_believed(made):
     plain, _ = vertex_colours(vertices, faces, views, np.ones((6, 3)))
     robust, _ = vertex_colours(vertices, faces, views, np.ones((6, 3)), painted(vertices) * 0.95)
     covered = np.abs(plain - painted(vertices)).max(-1) > 40
-    assert covered.sum() > 50
+    assert covered.sum() > 30
     error = [np.abs(c - painted(vertices))[covered].mean() for c in (plain, robust)]
     assert error[1] < 0.35 * error[0]
 
