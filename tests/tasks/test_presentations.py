@@ -91,14 +91,14 @@ def test_a_dropped_person_leaves_nothing_in_the_exports(tmp_path):
     assert command("run", tmp_path / "session.yaml").returncode == 0
     meshes = tmp_path / "out" / "export" / "meshes"
     (meshes / "notes.txt").write_text("mine")
-    assert {p.name for p in meshes.iterdir()} == {"person_0", "person_1", "scene", "sources.json", "notes.txt"}
+    assert {p.name for p in meshes.iterdir()} == {"person_0", "person_1", "sources.json", "notes.txt"}
     for rule in ("drop: [7]", "merge: [[0, 7]]", "name: {7: Anna}", "swap: [{people: [0, 1], from: 99}]"):
         (tmp_path / "identities.yaml").write_text(rule)
         refused = command("run", tmp_path / "session.yaml")
         assert refused.returncode == 2 and "identities.yaml" in refused.stderr and "done:" not in refused.stdout
     (tmp_path / "identities.yaml").write_text("drop: [1]\n")
     assert command("run", tmp_path / "session.yaml").returncode == 0
-    assert {p.name for p in meshes.iterdir()} == {"person_0", "scene", "sources.json", "notes.txt"}
+    assert {p.name for p in meshes.iterdir()} == {"person_0", "sources.json", "notes.txt"}
     (tmp_path / "identities.yaml").write_text("drop: [0, 1]\n")
     assert command("run", tmp_path / "session.yaml").returncode == 1
     assert [p.name for p in meshes.iterdir()] == ["notes.txt"]
