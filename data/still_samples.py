@@ -42,20 +42,19 @@ def make_data(
 ) -> list[Path]:
     """Make what is missing; the files of pictures."""
     kind = f"scenes_{options.size[0]}x{options.size[1]}_of_{data.people}x{data.poses}_seed_{data.seed}"
-    files = [folder / kind / f"{data.split}_{k:04d}.npz" for k in range(-(-data.scenes // A_FILE))]
+    runs = [range(k, min(k + A_FILE, data.scenes)) for k in range(0, data.scenes, A_FILE)]
+    files = [folder / kind / f"{data.split}_{run.start:05d}_{run.stop:05d}.npz" for run in runs]
     cutouts: list[Cutout] = []
-    for k, path in enumerate(files):
+    for run, path in zip(runs, files, strict=True):
         if path.exists():
             continue
         cutouts = cutouts or cutouts_of(folder, data, told)
-        first = k * A_FILE
         stills = [
-            sample_still(cutouts, np.random.default_rng([data.seed, *data.split.encode(), n]), options)
-            for n in range(first, min(first + A_FILE, data.scenes))
+            sample_still(cutouts, np.random.default_rng([data.seed, *data.split.encode(), n]), options) for n in run
         ]
         write_stills(path, stills)
         if told:
-            told(f"{data.split}: {min(first + A_FILE, data.scenes)} of {data.scenes} pictures")
+            told(f"{data.split}: {run.stop} of {data.scenes} pictures")
     return files
 
 

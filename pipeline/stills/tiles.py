@@ -29,7 +29,7 @@ class TileOptions:
     """
 
     smallest_person: float = 24.0
-    seen_at: float = 40.0
+    seen_at: float = 30.0
     overlap: float = 0.3
     most_enlarged: float = 4.0
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from data.datasets.stills import Still, StillPerson, person
-from pipeline.config import Section
+from pipeline.config import Number, Section
 from pipeline.errors import InputError
 from pipeline.skeletons import SKEL19, JointSet
 
-NAMES = ("synthetic", "panoptic", "mupots", "h36m", "mpi_inf_3dhp", "coco", "mpii", "panda")
+NAMES = ("synthetic", "panoptic", "mupots", "h36m", "mpi_inf_3dhp", "coco", "mpii", "panda", "labelled")
 
 
 class StillsDatasetConfig(Section):
@@ -23,6 +23,7 @@ class StillsDatasetConfig(Section):
     name: str = Field("synthetic", description=f"One of {', '.join(NAMES)}.")
     root: str | None = Field(None, description="Folder of the data set; null for synthetic.")
     split: str | None = Field(None, description="Of coco (val2017), panda (train), mpi_inf_3dhp (test); null: that.")
+    scale: Number = Field(1.0, gt=0, le=1, description="Pictures are shrunk to so much of their size first.")
     step: int | None = Field(None, ge=1, description="Every how manieth picture; null: as the data set is tested on.")
 
     @model_validator(mode="after")
@@ -73,7 +74,8 @@ def open_pictures(config: StillsDatasetConfig, root: Path | None, made: Path, co
         InputError: it is not where the user says.
     """
     if config.name == "synthetic":
-        return Pictures(SKEL19, lambda: _synthetic(made, count or 200, tell))
+        pictures = (shrunk(p, config.scale) for p in _synthetic(made, count or 200, tell))
+        return Pictures(SKEL19, lambda: pictures)
     if not root.is_dir():
         raise InputError("dataset.root", f"{root} is no folder", f"Give the folder of {config.name}")
     dataset = _reader(config, root)
@@ -82,7 +84,7 @@ def open_pictures(config: StillsDatasetConfig, root: Path | None, made: Path, co
         for number, still in enumerate(_stepped(dataset.stills(), config)):
             if count is not None and number >= count:
                 return
-            yield _picture(still)
+            yield shrunk(_picture(still), config.scale)
 
     return Pictures(dataset.joint_set, each)
 
@@ -113,6 +115,10 @@ def _reader(config: StillsDatasetConfig, root: Path):
         from data.datasets.mpii import Mpii
 
         return Mpii(root)
+    if config.name == "labelled":
+        from data.datasets.labelled import Labelled
+
+        return Labelled(root)
     from data.datasets.panda import Panda
 
     return Panda(root, config.split or "train")
@@ -123,6 +129,33 @@ def _stepped(stills: Iterator[Still], config: StillsDatasetConfig) -> Iterator[S
     for number, still in enumerate(stills):
         if own or config.step is None or number % config.step == 0:
             yield still
+
+
+def shrunk(picture: TestPicture, scale: float) -> TestPicture:
+    """The picture with so much of its size, and its answer."""
+    if scale == 1:
+        return picture
+
+    def read() -> np.ndarray:
+        import cv2
+
+        image = picture.read()
+        size = tuple(max(1, round(scale * side)) for side in image.shape[1::-1])
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return (points + 0.5) * scale - 0.5
+
+    people = tuple(
+        replace(p, box=moved(p.box), keypoints=moved(p.keypoints), head_px=scale * p.head_px,
+                outlines=tuple(moved(o) for o in p.outlines))
+        for p in picture.people
+    )  # fmt: skip
+    K = picture.K
+    if K is not None:
+        K = K * [[scale], [scale], [1.0]]
+        K[:2, 2] += (scale - 1) / 2
+    return replace(picture, read=read, K=K, people=people)
 
 
 def _picture(still: Still) -> TestPicture:

@@ -13,6 +13,7 @@ from data.calibration.reader import read_calibration
 from data.datasets.coco import Coco
 from data.datasets.files import read_mat, read_npy
 from data.datasets.h36m import Human36m
+from data.datasets.labelled import Labelled
 from data.datasets.mpi_inf_3dhp import RELEVANT, MpiInf3dhp
 from data.datasets.mpii import Mpii
 from data.datasets.mupots import Mupots
@@ -297,3 +298,23 @@ def test_pickles_are_never_loaded(tmp_path):
         with pytest.raises(InputError, match=r"pickle.*Convert it"):
             read_npy(tmp_path / name, "Convert it")
     assert not (tmp_path / "made").exists()
+
+
+def test_photographs_labelled_with_keypoints_of_other_names(tmp_path):
+    picture(tmp_path / "some" / "7.jpg")
+    names = ["Left Ankle", "tail", "Head", "neck"]
+    labels = {"categories": [{"id": 1, "name": "person", "keypoints": names}],
+              "images": [{"id": 3, "file_name": "7.jpg"}],
+              "annotations": [{"image_id": 3, "bbox": [10, 5, 20, 40], "iscrowd": 0,
+                               "keypoints": [12, 44, 2, 1, 1, 2, 20, 6, 1, 9, 9, 0]}]}  # fmt: skip
+    (tmp_path / "some" / "labels.json").write_text(json.dumps(labels))
+    (tmp_path / "some" / "found.json").write_text("[]")
+    (still,) = Labelled(tmp_path).stills()
+    (p,) = still.people
+    assert still.read().shape == (48, 64, 3) and p.box.tolist() == [10, 5, 30, 45] and not p.ignored
+    known = {MPI17.joints[j]: p.keypoints[j].tolist() for j in np.flatnonzero(np.isfinite(p.keypoints[:, 0]))}
+    assert known == {"left_ankle": [12, 44], "head_top": [20, 6]}
+    assert p.visible.tolist() == [j == "left_ankle" for j in MPI17.joints]
+    (tmp_path / "some" / "labels.json").unlink()
+    with pytest.raises(InputError, match="no labels in COCO's form"):
+        Labelled(tmp_path)

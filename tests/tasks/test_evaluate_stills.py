@@ -11,9 +11,10 @@ from scipy.io import savemat
 import run_pipeline
 from data.datasets.mupots import Mupots
 from data.datasets.panoptic import Panoptic
+from data.datasets.stills import person
 from pipeline.skeletons import H36M17, MPI17, PANOPTIC19, SKEL19
 from pipeline.stills.people import StillCamera, StillPeople
-from tasks.benchmarks import stills
+from tasks.benchmarks import still_pictures, stills
 from tasks.benchmarks.fitted_bodies import open_model
 from tasks.benchmarks.still_methods import FoundPeople, NetworkFinder, body_joints, lowered
 
@@ -214,3 +215,16 @@ def test_mpii_counts_in_heads(tmp_path, monkeypatch):
     code, (row,) = run(tmp_path, text)
     assert code == 0 and row["pckh50"] == pytest.approx(200 / 3) and row["box_ap"] == 100
     assert row["keypoint_share"] == pytest.approx(10 / 130) and "mpjpe_mm" not in row
+
+
+def test_a_shrunk_picture_has_a_shrunk_answer():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[20:24, 32:36] = 255
+    people = (person(SKEL19, box=np.array([31.5, 19.5, 35.5, 23.5]), keypoints=np.full((19, 2), (33.5, 21.5))),)
+    K_of_it = np.array([[50.0, 0, 29.5], [0, 50, 19.5], [0, 0, 1]])
+    whole = still_pictures.TestPicture("a", "", lambda: image, K_of_it, people, np.ones(1))
+    half = still_pictures.shrunk(whole, 0.5)
+    bright = np.argwhere(half.read()[..., 0] == 255)
+    assert bright.mean(0)[::-1].tolist() == half.people[0].keypoints[0].tolist() == [16.5, 10.5]
+    assert half.people[0].box.tolist() == [15.5, 9.5, 17.5, 11.5]
+    assert half.K.tolist() == [[25, 0, 14.5], [0, 25, 9.5], [0, 0, 1]]
