@@ -1,6 +1,7 @@
 """Training data of the stills network, and a training of a few steps, end to end."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from nets.mili.learning import Learner, LearningOptions, Weights
 from nets.mili.network import MiliNetwork
 from nets.mili.options import SMALL
 from nets.mili.scoring import Scores
-from tasks.train_mili import body_points
+from tasks.train import read_config
+from tasks.train_mili import body_points, job
 
 OPTIONS = StillOptions(size=(416, 256), people=(5, 8), heights=(40, 150))
 
@@ -139,3 +141,17 @@ def test_people_whom_the_truth_leaves_out_are_neither_right_nor_wrong(stills):
     image = ImageBoxes(crowds, crowds[:1], np.array([0.9]), np.ones(len(crowds), bool))
     scores.add(image, np.zeros((1, 19, 3)), np.zeros((0, 19, 3)), np.zeros(0))
     assert scores.figures()["false_people"] == 0
+
+
+ROWS = sorted((Path(__file__).parents[2] / "configs" / "nets" / "stills").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", ROWS, ids=lambda p: p.stem)
+def test_rows_of_the_ablation_differ_from_the_shipped_recipe_in_one_part(path):
+    shipped = read_config(path.parents[1] / "mili_small.yaml")
+    config = read_config(path)
+    assert job(config, path).folder.parent == job(shipped, path.parents[1] / "mili_small.yaml").folder.parent
+    assert config["network"].pop("ablation") == path.stem and shipped["network"].pop("ablation") == "full"
+    for text in ("output", "weights"):
+        assert path.stem in config.pop(text) and shipped.pop(text)
+    assert config == shipped
