@@ -129,20 +129,26 @@ def _mapped(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _keypoints(pictures: Sequence[TestPicture], found: Sequence[FoundPeople]) -> dict[str, float]:
-    """2D errors of labelled joints of people who were found: as a share of the box's height, and MPII's PCKh."""
-    shares, near = [], []
+    """Share of people who were found, by their boxes, and 2D errors of their labelled joints: as a share of the box's
+    height, and MPII's PCKh."""
+    shares, near, there, hits = [], [], 0, 0
     for p, f in zip(pictures, found, strict=True):
         overlap = box_ious(_stack([q.box for q in p.people], 4), f.boxes)
+        there += sum(not q.ignored for q in p.people)
         for t, k in match(np.where(overlap >= 0.5, 1 - overlap, np.nan)):
             person: StillPerson = p.people[t]
             away = np.linalg.norm(f.pixels[k] - person.keypoints, axis=-1)
             known = np.isfinite(away)
+            hits += not person.ignored
             if person.ignored or not known.any():
                 continue
             shares.append(float(away[known].mean() / max(person.box[3] - person.box[1], 1.0)))
             if np.isfinite(person.head_px):
                 near += (away[known] <= 0.5 * person.head_px).tolist()
-    out = {"keypoint_share": float(np.mean(shares)) if shares else float("nan")}
+    out = {
+        "recall": hits / there if there else float("nan"),
+        "keypoint_share": float(np.mean(shares)) if shares else float("nan"),
+    }
     return out | ({"pckh50": 100 * float(np.mean(near))} if near else {})
 
 

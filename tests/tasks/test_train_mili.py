@@ -1,5 +1,6 @@
 """Training data of the stills network, and a training of a few steps, end to end."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.model_files import open_weights
 from data.still_samples import StillFiles, as_pairs, flipped, left_out, write_stills
 from data.synthetic.cutouts import Cutout
 from data.synthetic.still_scenes import StillOptions, degraded, sample_still
@@ -16,8 +18,9 @@ from nets.mili.learning import Learner, LearningOptions, Weights
 from nets.mili.network import MiliNetwork
 from nets.mili.options import SMALL
 from nets.mili.scoring import Scores
+from nets.mili.weights import load_network
 from tasks.train import read_config
-from tasks.train_mili import body_points, job
+from tasks.train_mili import body_points, job, score
 
 OPTIONS = StillOptions(size=(416, 256), people=(5, 8), heights=(40, 150))
 
@@ -141,6 +144,18 @@ def test_people_whom_the_truth_leaves_out_are_neither_right_nor_wrong(stills):
     image = ImageBoxes(crowds, crowds[:1], np.array([0.9]), np.ones(len(crowds), bool))
     scores.add(image, np.zeros((1, 19, 3)), np.zeros((0, 19, 3)), np.zeros(0))
     assert scores.figures()["false_people"] == 0
+
+
+def test_the_weights_that_ship_find_people_in_pictures_and_have_their_card(stills, tmp_path):
+    weights = open_weights("stills")
+    card = json.loads(weights.with_suffix(".json").read_text())
+    network = load_network(weights)
+    assert network.options.name == card["name"] == "mili_small" and weights.stat().st_size < 32e6
+    assert sum(p.numel() for p in network.parameters()) == card["parameters"]
+    write_stills(tmp_path / "a.npz", stills)
+    for low in (True, False):
+        figures = score(network, StillFiles([tmp_path / "a.npz"]), low)
+        assert figures["recall"] > 0.3 and figures["box_ap"] > 30  # bare bodies, as it has never seen any
 
 
 ROWS = sorted((Path(__file__).parents[2] / "configs" / "nets" / "stills").glob("*.yaml"))
