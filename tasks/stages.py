@@ -391,7 +391,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "stills_export",
-            1,
+            2,
             BATCH,
             ("stills",),
             ("stills.formats", "export.blur_faces"),

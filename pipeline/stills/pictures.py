@@ -11,16 +11,19 @@ from pipeline.raster import projected_window
 from pipeline.raster_open3d import Open3DRaster
 from pipeline.stills.people import StillPeople
 
-LONGEST = 1600
-"""Pixels of a picture's longer side at most."""
+LONGEST, SHORTEST, MOST_ENLARGED = 1600, 832, 8
+"""Pixels of a picture's longer side at most, and at least as far as so much enlarging gives them."""
 _PAPER, _LINE = (250, 250, 250), (205, 205, 205)
 
 
 def overlay(image: np.ndarray, people: StillPeople, meshes: list[np.ndarray], faces: np.ndarray) -> np.ndarray:
-    """The image (H, W, 3) uint8 with the bodies (N of (V, 3), camera axes) drawn over, nearest in front."""
-    scale = min(1.0, LONGEST / max(image.shape[:2]))
+    """The image (H, W, 3) uint8 with the bodies (N of (V, 3), camera axes) drawn over, nearest in front; large images
+    made smaller, small ones larger, so that bodies of a few pixels can be seen."""
+    longest = max(image.shape[:2])
+    scale = min(LONGEST / longest, max(1.0, min(SHORTEST / longest, MOST_ENLARGED)))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    out = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    out = cv2.resize(image, size, interpolation=how).astype(np.float32)
     camera = camera_of(people)
     raster = Open3DRaster(threads=1)
     depth = np.full(out.shape[:2], np.inf, np.float32)
