@@ -16,7 +16,7 @@ from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.surface import prepare
 
 VOXEL = 0.003
-SAMPLE, SAMPLE_OPEN3D = 400, 500_000  # points of the dense grid that the obvious ways are timed on
+SAMPLE, SAMPLE_OPEN3D = 100, 500_000  # points of the dense grid that the obvious ways are timed on
 
 
 def rows() -> list[dict]:
