@@ -25,8 +25,8 @@ from data.synthetic.people import People, Posed
 from data.synthetic.props import thing_mesh
 from data.synthetic.scene import Room
 from data.synthetic.scenes import drawn_mesh
+from nets.metrics_boxes import box_ious
 from pipeline.cameras import Camera, Rig
-from pipeline.quality.metrics_detection import box_ious
 from pipeline.raster import raster_here
 
 _TILE = (240, 320)

@@ -20,7 +20,7 @@ def rows() -> list[dict]:
     from data.synthetic.scenes import stage
 
     torch.set_num_threads(1)
-    people = People(texture_size=384)
+    people = People(texture_size=384, fineness=1)
     times = np.arange(FRAMES) / 25
     scene = stage(people, "two_natural", 1, [people.person("train", k) for k in (0, 1)], times)
     one, two, bare = (_seconds(people, scene, *how) for how in ((1, "open3d"), (2, "open3d"), (1, "torch", 1)))

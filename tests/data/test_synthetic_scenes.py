@@ -17,8 +17,10 @@ from data.synthetic.benchmark_scenes import (
 )
 from data.synthetic.cameras import ring
 from data.synthetic.people import People
-from data.synthetic.scenes import occlusion
+from data.synthetic.scenes import drawn_mesh, occlusion
+from data.synthetic.sheets import unhidden
 from data.synthetic.surface_scenes import SyntheticScenes
+from pipeline.raster import raster_here
 
 FROZEN = "ce5d252d745db548f56113f0ce27f844167759da5c9a75ea4d2cc3480bbb59a8"
 """SHA-256 of the list. A change makes every figure measured on it void."""
@@ -66,6 +68,17 @@ def test_a_scene_is_made_as_it_was_when_it_was_listed(maker, name):
     assert body_chamfer_cm(maker, posed) == pytest.approx(entry.body_chamfer_cm, rel=0.02)
     rig = ring(6, np.random.default_rng(0), size=(640, 640), distorted=False)
     assert occlusion(rig, posed, scene.things(), 96) == pytest.approx(entry.occlusion, abs=0.01)
+
+
+def test_sheets_know_who_is_hidden(maker):
+    scene = build(maker, listed()["two_close_01"])
+    people = scene.posed(maker)
+    for camera in ring(3, np.random.default_rng(0), size=(160, 160), distorted=False).cameras:
+        seen = [raster_here(1).render(*drawn_mesh(p), camera) for p in people]
+        labels = 1 + np.argmin([v.depth for v in seen], 0)
+        labels[~(seen[0].hit | seen[1].hit)] = 0
+        expected = [k for k, v in enumerate(seen) if (labels[v.hit] == k + 1).mean() >= 0.9]
+        assert unhidden(camera, people, labels) == expected
 
 
 def test_benchmark_scenes_hold_together(monkeypatch, maker):
