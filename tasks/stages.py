@@ -275,7 +275,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "fusion",
-            1,
+            2,
             PERSON_CHUNK,
             ("bodies", "surface"),
             ("fusion", "surface.resolution"),

@@ -75,6 +75,19 @@ def test_triangles_that_disagree_and_edges_of_many_triangles():
     assert np.percentile(np.abs(np.linalg.norm(fused.vertices - at(1)[:, 3], axis=1) - RADIUS), 95) < 0.003
 
 
+def test_triangles_of_no_area_do_not_open_a_closed_mesh():
+    """Stored vertices are rounded: some triangles shrink to lines and points, and the mesh is as closed as it was."""
+    vertices, faces = ball()
+    vertices[faces[0, 0]] = vertices[faces[0, 1]]  # two corners in one place
+    a, b, c = faces[len(faces) // 2]
+    vertices[c] = (vertices[a] + vertices[b]) / 2  # three in a row
+    twice = np.vstack([faces, [[faces[0, 0], faces[0, 0], faces[0, 1]]]])
+    surface = prepare(vertices, twice)
+    assert surface.notes == () and not surface.border.any() and len(surface.faces) < len(faces)
+    fused = fuse_window([frame_of(k, vertices, twice) for k in range(3)], 1, OPTIONS)
+    assert fused.open_edges == 0 and fused.notes == () and off(fused) < 0.02
+
+
 def test_faces_out_of_range_and_corners_not_finite_are_left_out():
     vertices, faces = ball()
     vertices[7] = np.inf
