@@ -20,7 +20,7 @@ demo: setup
 
 test: .venv/installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -m "not real"
+	$(BIN)/python -m pytest -m "not real" -n 2 --dist loadfile
 
 real: .venv/installed-dev
 	@test -d ../shared/data || { echo "error: make real needs the captures in ../shared/data"; exit 1; }

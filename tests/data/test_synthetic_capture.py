@@ -14,7 +14,9 @@ from data.synthetic.truth import GroundTruth
 from pipeline.errors import InputError
 from pipeline.skeletons import SKEL19, SMPLX55
 
-SPEC = CaptureSpec(cameras=2, frames=3, size=(240, 180), texture_size=128)
+# Whole blocks of the video codec: in a block that the picture fills only in part, what the encoder finds beyond it
+# changes a level or two from run to run.
+SPEC = CaptureSpec(cameras=2, frames=3, size=(240, 176), texture_size=128)
 
 
 def decoded(path) -> np.ndarray:
@@ -40,7 +42,7 @@ def truth(folder):
 def test_videos_have_the_size_and_frames_of_the_capture(folder, truth):
     assert sorted(p.stem for p in (folder / "videos").iterdir()) == sorted(truth.rig.names)
     for name in truth.rig.names:
-        assert decoded(folder / "videos" / f"{name}.mp4").shape == (3, 180, 240, 3)
+        assert decoded(folder / "videos" / f"{name}.mp4").shape == (3, 176, 240, 3)
 
 
 def test_the_calibration_reads_back_to_the_true_cameras(folder, truth):
