@@ -163,7 +163,7 @@ def _summary(cached: Cached) -> tuple[Summary, _Evidence]:
     cameras = _with_result(cached, cameras)
     flags += _fusion_flags(cached)
     stills = report_stills.figures(cached)
-    flags += report_stills.flags(stills)
+    flags += report_stills.flags(stills, cached.session.config.stills.network if stills else "")
     told = report_stills.counts(stills)
     config = shlex.quote(str(cached.session.path))
     flags = tuple(replace(f, remedy=f.remedy.replace("inspect CONFIG", f"inspect {config}")) for f in flags)

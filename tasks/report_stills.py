@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 MOST_PICTURES, PICTURE_PX = 12, 480
 """Pictures on the page, and their longer side."""
 MOST_NAMES = 5
+OWN_WEIGHTS = (
+    "Stills were looked at with the small weights that ship, which know synthetic people alone: of people in "
+    "photographs they miss most and find others who are not there, and poses are a mean pose."
+)
 
 
 def figures(cached: Cached) -> tuple[StillFigures, ...]:
@@ -51,8 +55,15 @@ def counts(stills: Sequence[StillFigures]) -> dict[str, int]:
     return {"stills": len(stills), "stills_people": sum(s.people for s in stills), "stills_unusable": unusable}
 
 
-def flags(stills: Sequence[StillFigures]) -> tuple[Flag, ...]:
-    """Images that could not be used."""
+def flags(stills: Sequence[StillFigures], network: str) -> tuple[Flag, ...]:
+    """What our own weights (``network`` "open") are worth, and images that could not be used."""
+    from pipeline.quality.summary import Flag
+
+    own = (Flag("warning", "stills", OWN_WEIGHTS, "Give stills.network a CRMH checkpoint, or train weights."),)
+    return (*(own if stills and network == "open" else ()), *_unusable(stills))
+
+
+def _unusable(stills: Sequence[StillFigures]) -> tuple[Flag, ...]:
     from pipeline.quality.summary import Flag
 
     bad = [s for s in stills if s.reason]

@@ -114,6 +114,15 @@ def test_the_report_has_a_section_of_stills(run):
     assert "<h2>Stills</h2>" in page and 'alt="colour"' in page and "cut short" in page
 
 
+def test_the_report_says_what_our_own_weights_are_worth():
+    from pipeline.quality.summary import StillFigures
+    from tasks.report_stills import flags
+
+    seen = [StillFigures("a", 2, "", 60, 40, 0.9, 20.0)]
+    assert ["mean pose" in f.text for f in flags(seen, "open")] == [True]
+    assert flags(seen, "mine.safetensors") == () and flags([], "open") == ()
+
+
 def test_a_second_run_makes_only_what_is_new(run, tmp_path):
     folder = tmp_path / "again"
     shutil.copytree(run, folder)
