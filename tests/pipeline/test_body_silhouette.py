@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from data.synthetic.body_scenes import SETTINGS, body_scene, true_outlines
 from pipeline.body.accuracy import body_errors
@@ -54,13 +55,21 @@ def test_slopes_and_costs_belong_together(model, scene, outlines):
         assert np.abs(numeric - slope[:, b]).mean() < 0.05 * np.abs(slope[:, b]).mean() + 1e-6
 
 
+def at_rest(model, betas):
+    """Vertices of a shape in the rest pose, about their middle."""
+    vertices = model(betas=torch.as_tensor(betas, dtype=torch.float32)[None]).vertices[0].detach().numpy()
+    return vertices - vertices.mean(0)
+
+
 def test_masks_of_bodies_make_shapes_truer(model, scene, outlines):
     options = FitOptions(fps=scene.fps)
     truth, track = scene.people[0], scene.tracks[0]
-    without = body_errors(model, fit_track(model, scene.rig, track, options), truth, scene.fps)
-    found = body_errors(model, fit_track(model, scene.rig, track, options, outlines=outlines), truth, scene.fps)
-    assert found.vertex_mm < 0.9 * without.vertex_mm
-    assert found.joint_mm < without.joint_mm + 0.5
+    fits = [fit_track(model, scene.rig, track, options, outlines=o) for o in ((), outlines)]
+    true = at_rest(model, truth.betas)
+    shapes = [np.linalg.norm(at_rest(model, f.betas) - true, axis=1).mean() for f in fits]
+    assert shapes[1] < 0.9 * shapes[0]
+    without, found = (body_errors(model, f, truth, scene.fps) for f in fits)
+    assert found.vertex_mm < without.vertex_mm and found.joint_mm < without.joint_mm + 0.5
     elsewhere = [replace(o, origin=o.origin + 400) for o in outlines]
     lost = body_errors(model, fit_track(model, scene.rig, track, options, outlines=elsewhere), truth, scene.fps)
     assert lost.vertex_mm < without.vertex_mm + 1
