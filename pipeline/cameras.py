@@ -142,6 +142,13 @@ class Camera:
         K[:2, 2] += 0.5 * s - 0.5
         return replace(self, size=size, K=K)
 
+    def cropped(self, window: tuple[int, int, int, int]) -> Camera:
+        """The camera of the part x0 y0 x1 y1 of its images."""
+        x0, y0, x1, y1 = window
+        K = self.K.copy()
+        K[:2, 2] -= (x0, y0)
+        return replace(self, K=K, size=(x1 - x0, y1 - y0))
+
     def turned(self, quarter_turns: int) -> Camera:
         """The camera of the same images turned clockwise by 90 degrees ``quarter_turns`` times.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,9 +37,7 @@ def closeup(
     x0, y0, x1, y1 = window
     scale = min(height / (y1 - y0), WIDEST / (x1 - x0))
     size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
-    K = camera.K.copy()
-    K[:2, 2] -= (x0, y0)
-    near = replace(camera, K=K, size=(x1 - x0, y1 - y0)).scaled(size)
+    near = camera.cropped(window).scaled(size)
     tiles = {} if image is None else {"image": cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_CUBIC)}
     tiles |= {name: _shaded(near, people) for name, people in columns.items()}
     for name, tile in tiles.items():

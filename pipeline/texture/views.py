@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
@@ -34,10 +34,7 @@ class Seen:
     def cropped(self, window: tuple[int, int, int, int]) -> Seen:
         """The part x0 y0 x1 y1 of it."""
         x0, y0, x1, y1 = window
-        K = self.camera.K.copy()
-        K[:2, 2] -= (x0, y0)
-        camera = replace(self.camera, K=K, size=(x1 - x0, y1 - y0))
-        return Seen(camera, self.image[y0:y1, x0:x1], self.mask[y0:y1, x0:x1])
+        return Seen(self.camera.cropped(window), self.image[y0:y1, x0:x1], self.mask[y0:y1, x0:x1])
 
 
 @dataclass(frozen=True)

@@ -31,17 +31,17 @@ Change = Callable[[Any], Any]
 
 def ours(config: Any) -> Method:
     """Our shipped weights."""
-    return _method(_shipped(), config, "ours")
+    return _method(shipped(), config, "ours")
 
 
 def ours_grey_images(config: Any) -> Method:
     """The same with every pixel of the images the same grey: masks, bodies and cameras are all that is left."""
-    return _method(_shipped(), config, "grey", images=lambda image: np.full_like(image, GREY))
+    return _method(shipped(), config, "grey", images=lambda image: np.full_like(image, GREY))
 
 
 def no_image_head(config: Any) -> Method:
     """The same where no view may speak of any point: what the network makes of the body alone."""
-    return _method(_shipped(), config, "no image", blind=True)
+    return _method(shipped(), config, "no image", blind=True)
 
 
 def trained(name: str) -> Callable[[Any], Method]:
@@ -68,7 +68,7 @@ pamir_mean = trained("pamir_mean")
 deepvisualhull = trained("deepvisualhull")
 
 
-def _shipped() -> Path:
+def shipped() -> Path:
     from data.model_files import open_weights
 
     path = open_weights("surface")
@@ -99,7 +99,7 @@ def surface_of(networks: Networks, given: Given, person: int, resolution: int, b
     found = given.bodies[person]
     if found is None:
         return NOTHING
-    body = _body(found)
+    body = body_of(found)
     prepared = prepare(views_of(given, person, body), body, networks.preset, Open3DRaster())
     if isinstance(prepared, str):
         return NOTHING
@@ -111,7 +111,7 @@ def surface_of(networks: Networks, given: Given, person: int, resolution: int, b
     return NOTHING if outcome.mesh is None else (outcome.mesh.vertices, outcome.mesh.faces)
 
 
-def _body(found: SceneBody) -> Body:
+def body_of(found: SceneBody) -> Body:
     """Scenes have z up; where a body's parameters are not known, its heading is guessed from its shape."""
     import torch
 

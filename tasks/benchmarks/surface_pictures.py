@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -52,11 +51,8 @@ def _crop(camera: Camera, image: np.ndarray, scene: SurfaceScene) -> np.ndarray:
 
 def _framed(camera: Camera, scene: SurfaceScene) -> Camera:
     """The camera, cut to the people and scaled to a tile."""
-    x0, y0, x1, y1 = _window(camera, scene)
-    K = camera.K.copy()
-    K[:2, 2] -= (x0, y0)
-    cut = replace(camera, K=K, size=(x1 - x0, y1 - y0))
-    return cut.scaled((max(1, round((x1 - x0) * TILE / (y1 - y0))), TILE))
+    x0, y0, x1, y1 = window = _window(camera, scene)
+    return camera.cropped(window).scaled((max(1, round((x1 - x0) * TILE / (y1 - y0))), TILE))
 
 
 def _shaded(camera: Camera, parts: Sequence[Triangles]) -> np.ndarray:

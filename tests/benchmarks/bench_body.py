@@ -11,9 +11,9 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from data.body_models import load_body_arrays, open_body_model
+from tests.benchmarks.memory import forget_peak, memory_mb
 
 FRAMES, SAMPLE, PEOPLE_FRAMES = 100, 40, 100
 LENGTHS = (150, 600, 2400)
@@ -189,15 +189,10 @@ def _one_length(length: int) -> tuple[float, float, float]:
     from pipeline.body.options import FitOptions
 
     model, scene = _scene(length)
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
-    before = _memory_mb("VmRSS")
+    forget_peak()
+    before = memory_mb("VmRSS")
     seconds, _ = _timed(lambda: fit_track(model, scene.rig, scene.tracks[0], FitOptions(fps=scene.fps)))
-    return seconds / length, before, _memory_mb("VmHWM")
-
-
-def _memory_mb(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+    return seconds / length, before, memory_mb("VmHWM")
 
 
 def _scene(frames: int, name: str = "crouching"):

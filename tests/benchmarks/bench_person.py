@@ -12,11 +12,12 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
+
+from tests.benchmarks.memory import forget_peak, memory_mb
 
 SCENES = {1: "single_00", 3: "three_00"}
 VIEWS, SAMPLE, REPEATS = 6, 8192, 2
@@ -63,7 +64,7 @@ class _Scene:
         scene = open_synthetic(None).load(SCENES[people], views)
         setting = table1.SettingConfig(body_error_cm=2.0)
         self.given = table1.prepare(scene, setting, np.random.default_rng(0))
-        self.networks = load_networks(network_methods._shipped())
+        self.networks = load_networks(network_methods.shipped())
 
     def frame(self, resolution: int) -> dict:
         """Everybody's meshes, and seconds, parts and points of the quickest of some repetitions."""
@@ -73,13 +74,13 @@ class _Scene:
         from pipeline.raster_open3d import Open3DRaster
         from pipeline.surface.prepare import prepare, with_normals
         from pipeline.surface.reconstruct import reconstruct
-        from tasks.benchmarks.network_methods import _body, views_of
+        from tasks.benchmarks.network_methods import body_of, views_of
 
         parts: dict[str, float] = {"prepare": 0.0}
         points, meshes, begin = 0, [], time.perf_counter()
         for k, found in enumerate(self.given.bodies):
             start = time.perf_counter()
-            body = _body(found)
+            body = body_of(found)
             prepared = prepare(views_of(self.given, k, body), body, self.networks.preset, Open3DRaster(threads=1))
             prepared = with_normals(prepared, self.networks.normals)
             parts["prepare"] += time.perf_counter() - start
@@ -128,15 +129,10 @@ def _compared(scene: _Scene, resolution: int) -> dict:
     return {**found, "told": told}
 
 
-def _peak_mb() -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
-
-
 def main(people: str, views: str, resolution: str, what: str = "") -> None:
     torch.set_num_threads(1)
     scene = _Scene(int(people), int(views))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again: making the scene is not counted
+    forget_peak()  # making the scene is not counted
     if what == "half":
         found = _compared(scene, int(resolution))
         target = found["sixteen"]
@@ -144,7 +140,7 @@ def main(people: str, views: str, resolution: str, what: str = "") -> None:
         target = found = scene.frame(int(resolution))
         found.pop("meshes")
         found["dense"] = scene.dense(int(resolution))
-    target["peak_mb"] = _peak_mb()
+    target["peak_mb"] = memory_mb("VmHWM")
     print(json.dumps(found))
 
 

@@ -59,7 +59,7 @@ def test_people_that_were_not_found_have_no_surface(given, shipped):
 
 
 def test_others_pixels_and_things_in_front_are_said_to_be_hidden(given):
-    body = network_methods._body(given.bodies[0])
+    body = network_methods.body_of(given.bodies[0])
     views = network_methods.views_of(given, 0, body)
     for view, labels in zip(views, given.labels, strict=True):
         assert (view.mask == (labels == 1)).all()
