@@ -25,6 +25,7 @@ from data.synthetic.truth import GroundTruth
 from pipeline.body.parameters import BodyTrack
 from pipeline.cameras import Rig
 from pipeline.skeletons import SKEL19, SMPLX55
+from pipeline.video_encoding import use_reproducible_h264
 
 CALIBRATION = "calibration.toml"
 
@@ -217,11 +218,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 class Recorder:
-    """An H.264 video being written: constant frame rate, and the same pictures always give the same file.
-
-    So one encoder thread, and no macroblock tree: x264's AVX-512 code for it reads memory that nobody has written, and
-    of a hundred encodings of the same pictures some forty came out a few levels off.
-    """
+    """An H.264 video being written: constant frame rate, and the same pictures always give the same file."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: int, quality: int = 18) -> None:
         """``quality``: x264's constant rate factor, lower is better."""
@@ -231,9 +228,7 @@ class Recorder:
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream("libx264", rate=Fraction(fps))
         self._stream.width, self._stream.height = size
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.thread_count = 1
-        self._stream.options = {"crf": str(quality), "preset": "veryfast", "x264-params": "mbtree=0"}
+        use_reproducible_h264(self._stream, quality)
 
     def add(self, picture: np.ndarray) -> None:
         """One RGB picture (H, W, 3) uint8."""

@@ -29,6 +29,7 @@ from pipeline.quality.drawing import (
 from pipeline.raster import Raster
 from pipeline.raster_open3d import Open3DRaster
 from pipeline.segmentation.masks import Masks
+from pipeline.video_encoding import use_reproducible_h264
 
 
 @dataclass
@@ -161,9 +162,7 @@ def write_overlay_video(path: Path, pictures: Iterable[np.ndarray], fps: float, 
 def _stream(container, shape: tuple[int, ...], fps: float, quality: int):
     stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
     stream.height, stream.width = ((n + 1) // 2 * 2 for n in shape[:2])
-    stream.pix_fmt = "yuv420p"
-    stream.options = {"crf": str(quality), "preset": "veryfast"}
-    stream.codec_context.thread_count = 1
+    use_reproducible_h264(stream, quality)
     stream.codec_context.colorspace = stream.codec_context.color_primaries = stream.codec_context.color_trc = _BT709
     stream.codec_context.color_range = 1  # limited, as every player assumes
     return stream

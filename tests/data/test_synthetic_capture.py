@@ -161,8 +161,8 @@ print(len(files))
 
 
 def test_the_same_pictures_always_give_the_same_video(filmed, tmp_path):
-    """In a process of its own, as memory then is when a capture is made: with x264's macroblock tree the second camera's
-    pictures gave two files, one time in six the other."""
+    """In a process of its own, as memory is when a capture is made: with x264's macroblock tree the pictures of the
+    second camera gave two files, now and then the other."""
     for name, pictures in filmed[1].items():
         np.save(tmp_path / "pictures.npy", np.stack(pictures))
         arguments = [sys.executable, "-c", AGAIN_AND_AGAIN, str(tmp_path / "pictures.npy"), str(tmp_path / name)]
