@@ -95,6 +95,31 @@ def read_still(path: Path) -> np.ndarray:
         raise BadImage(str(error)) from None
 
 
+FILM_DIAGONAL_MM = 43.27
+"""Of a 36 x 24 mm frame: what 35 mm equivalents are told by."""
+_EXIF, _FOCAL_IN_35MM = 0x8769, 0xA405
+_PLAUSIBLE = (0.2, 40.0)
+"""Focal lengths over the image's longer side that lenses have."""
+
+
+def focal_of(path: Path, size: tuple[int, int]) -> float | None:
+    """Focal length in pixels of an image shown at ``size`` (width, height), by the 35 mm equivalent in its EXIF data;
+    None where it has none. An image that was cropped still tells that of the whole one."""
+    import warnings
+
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as image:
+                told = float(image.getexif().get_ifd(_EXIF).get(_FOCAL_IN_35MM, 0))
+        except Exception:  # whatever a damaged tag raises: a picture without one is no error
+            return None
+    focal = told * float(np.hypot(*size)) / FILM_DIAGONAL_MM
+    return focal if _PLAUSIBLE[0] * max(size) < focal < _PLAUSIBLE[1] * max(size) else None
+
+
 def _size_of(data: bytes) -> tuple[int, int]:
     """From the header alone: a small file may claim a picture that does not fit the memory."""
     import io

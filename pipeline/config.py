@@ -356,16 +356,17 @@ class StillsConfig(Section):
         min_length=1, description="Folders or patterns such as photos/*.jpg; files that are no images are passed over."
     )
     network: str = Field(
-        "open", description="open: our own weights; or the path of weights trained with run_pipeline.py train, or of a "
+        "landmarks", description="landmarks: the captures' open detector in tiles, and a body fitted to each person's "
+        "landmarks; open: our own MILI weights; or the path of weights trained with run_pipeline.py train, or of a "
         "CRMH checkpoint."
     )
     threshold: Number = Field(0.5, ge=0, le=1, description="People scored lower are left out.")
     resolution: Literal["auto", "low", "high"] = Field(
-        "auto", description="Branch of the network; auto: low where an image has to be enlarged."
+        "auto", description="Branch of a MILI network; auto: low where an image has to be enlarged."
     )
     focal_px: Number | None = Field(
-        None, gt=0, description="Focal length of the images in pixels; null: as wide as a usual lens. Distances scale "
-        "with it."
+        None, gt=0, description="Focal length of the images in pixels; null: what an image's EXIF data say, else 1.2 "
+        "times its longer side, as of a usual lens. Distances scale with it."
     )
     smallest_person_px: Number = Field(
         24.0, ge=4, description="People this tall, in image pixels, are looked for: large images are taken apart into "

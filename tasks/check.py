@@ -216,10 +216,10 @@ def _run_settings(session: Session) -> list[Finding]:
 def _stills(session: Session) -> list[Finding]:
     """The stills branch has images and a network. Raises InputError where it has not."""
     if session.config.stills is not None:
-        from tasks.stills import files_of, weights_path
+        from tasks.stills import files_of, network_files
 
         files_of(session)
-        weights_path(session)
+        network_files(session)
         check_device(session.config.stills.device)
     return []
 

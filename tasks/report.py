@@ -113,9 +113,10 @@ def _write(session: Session, page: Path) -> None:
             pictures = _pictures(cached, summary, evidence)
             turning = _turntable(cached, summary)
             stills = report_stills.pictures(cached, summary.stills)
+            method = report_stills.method(session.config.stills.network) if summary.stills else ""
         write_atomic(page.parent / "summary.json", summary_json(summary))
         links = _links(page.parent)
-        write_atomic(page, render_report(summary, plots_of(summary), pictures, links, turning, stills))
+        write_atomic(page, render_report(summary, plots_of(summary), pictures, links, turning, stills, method))
     except BaseException:
         log = session.output / "logs" / "report.log"
         log.parent.mkdir(parents=True, exist_ok=True)

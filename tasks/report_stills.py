@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.cached import Cached
-from tasks.stills import GROUP
+from tasks.stills import GROUP, LANDMARKS
 
 if TYPE_CHECKING:
     from pipeline.quality.report import Picture
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 MOST_PICTURES, PICTURE_PX = 12, 480
 """Pictures on the page, and their longer side."""
 MOST_NAMES = 5
+BY_LANDMARKS = (
+    "Bodies in stills are fitted to one view each: poses follow the landmarks that the detector sees, distances assume "
+    "adults of average height, shapes are near the mean, and who is smaller than about 30 pixels is mostly missed."
+)
 OWN_WEIGHTS = (
     "Stills were looked at with the small weights that ship, which know synthetic people alone: of people in "
     "photographs they miss most and find others who are not there, and poses are a mean pose."
@@ -59,8 +63,14 @@ def flags(stills: Sequence[StillFigures], network: str) -> tuple[Flag, ...]:
     """What our own weights (``network`` "open") are worth, and images that could not be used."""
     from pipeline.quality.summary import Flag
 
-    own = (Flag("warning", "stills", OWN_WEIGHTS, "Give stills.network a CRMH checkpoint, or train weights."),)
+    remedy = "Use stills.network: landmarks, give it a CRMH checkpoint, or train weights."
+    own = (Flag("warning", "stills", OWN_WEIGHTS, remedy),)
     return (*(own if stills and network == "open" else ()), *_unusable(stills))
+
+
+def method(network: str) -> str:
+    """What the page says of how stills were looked at; nothing of a user's own network."""
+    return {LANDMARKS: BY_LANDMARKS, "open": OWN_WEIGHTS}.get(network, "")
 
 
 def _unusable(stills: Sequence[StillFigures]) -> tuple[Flag, ...]:

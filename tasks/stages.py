@@ -381,13 +381,21 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "stills",
-            2,
+            3,
             BATCH,
             (),
             ("stills.threshold", "stills.resolution", "stills.focal_px", "stills.smallest_person_px"),
             "stills",
             "everybody in low-resolution stills",
-            modules=("tasks/stills.py", "pipeline/stills/*.py", "nets/mili/*.py", "nets/body.py"),
+            modules=(
+                "tasks/stills.py",
+                "data/stills.py",
+                "pipeline/stills/*.py",
+                "pipeline/keypoints/*.py",
+                "pipeline/body/*.py",
+                "nets/mili/*.py",
+                "nets/body.py",
+            ),
         ),
         Stage(
             "stills_export",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.model_files import open_weights
-from data.stills import BadImage, names_of, read_still, still_files
+from data.model_files import blazepose_files, open_weights
+from data.stills import BadImage, focal_of, names_of, read_still, still_files
 from pipeline.config import Session
 from pipeline.errors import InputError
 from tasks import bodies
@@ -16,6 +19,11 @@ from tasks.keys import FileDigests
 from tasks.leases import leased_device
 from tasks.parts import Part
 
+if TYPE_CHECKING:
+    from pipeline.stills.people import StillPeople
+
+LANDMARKS = "landmarks"
+"""``stills.network`` that is no MILI network: the capture branch's detector, and bodies fitted to its landmarks."""
 GROUP = "image_{:06d}"
 """Of an image's people, by its row in the batch."""
 
@@ -31,20 +39,22 @@ def batches(session: Session) -> list[tuple[int, int]]:
     return [(k, min(k + size, count)) for k in range(0, count, size)]
 
 
-def weights_path(session: Session) -> Path:
-    """The network's file. Raises InputError if there is none."""
+def network_files(session: Session) -> dict[str, Path]:
+    """What looks at the images. Raises InputError if it is not there."""
     network = session.config.stills.network
+    if network == LANDMARKS:
+        return dict(zip(("detector", "landmarks"), blazepose_files(), strict=True))
     path = open_weights("stills") if network == "open" else session.resolve(network)
     if path is None or not path.is_file():
         raise InputError("stills.network", f"{network}: there are no such weights", "Give the path of weights")
-    return path
+    return {"network": path}
 
 
 def input_files(session: Session, part: Part) -> dict[str, Path]:
     start, stop = part.chunk
     files = files_of(session)[start:stop]
     images = {f"image {k}": p for k, p in enumerate(files)}
-    return {"network": weights_path(session)} | images | bodies.input_files(session, part)
+    return network_files(session) | images | bodies.input_files(session, part)
 
 
 def digests(session: Session, files: FileDigests) -> dict[str, str]:
@@ -57,30 +67,16 @@ def parameters(session: Session, part: Part) -> dict[str, object]:
 
 
 def compute(context: Context) -> None:
-    from nets.mili.weights import load_network
-    from pipeline.body.regressor import regressor_for
-    from pipeline.stills.find import FindOptions, find_people
-    from pipeline.stills.tiles import TileOptions
-
     session, config = context.session, context.session.config.stills
     start, stop = context.part.chunk
     every = files_of(session)
     files, names = every[start:stop], names_of(every)[start:stop]
-    network = load_network(weights_path(session))
-    model = bodies.load_model(session)
-    regressor = regressor_for(model)
-    options = FindOptions(
-        threshold=config.threshold,
-        resolution=config.resolution,
-        tiles=TileOptions(smallest_person=config.smallest_person_px),
-    )
     reasons = []
-    with leased_device(config.device) as device:
-        network.to(device)
+    with _opened(session) as find:
         for row, file in enumerate(files):
             try:
                 image = read_still(file)
-                found = find_people(image, network, model, regressor, options, config.focal_px)
+                found = find(image, config.focal_px or focal_of(file, (image.shape[1], image.shape[0])))
                 context.writer.put_all(found.to_arrays(), GROUP.format(row))
                 reasons.append("")
                 print(f"{names[row]}: {len(found)} people")
@@ -92,3 +88,40 @@ def compute(context: Context) -> None:
     context.writer.put("names", np.array([n.encode() for n in names]))
     context.writer.put("reason", np.array([words.index(r) for r in reasons], np.uint8))
     context.writer.attribute("words", words)
+
+
+Find = Callable[[np.ndarray, "float | None"], "StillPeople"]
+"""Image (H, W, 3) uint8 and focal length, pixels, if it is known."""
+
+
+@contextmanager
+def _opened(session: Session) -> Iterator[Find]:
+    """The configured method, loaded, while it may use its device."""
+    from pipeline.body.regressor import regressor_for
+
+    model = bodies.load_model(session)
+    regressor = regressor_for(model)
+    if session.config.stills.network == LANDMARKS:
+        yield _landmarks(session, model, regressor)
+        return
+    from nets.mili.weights import load_network
+    from pipeline.stills.find import FindOptions, find_people
+    from pipeline.stills.tiles import TileOptions
+
+    config = session.config.stills
+    network = load_network(network_files(session)["network"])
+    tiles = TileOptions(smallest_person=config.smallest_person_px)
+    options = FindOptions(threshold=config.threshold, resolution=config.resolution, tiles=tiles)
+    with leased_device(config.device) as device:
+        network.to(device)
+        yield lambda image, focal: find_people(image, network, model, regressor, options, focal)
+
+
+def _landmarks(session: Session, model, regressor) -> Find:
+    from pipeline.stills.fitted import BodyFitter
+    from pipeline.stills.landmarks import LandmarkFinder, LandmarkOptions
+
+    config = session.config.stills
+    fitter = BodyFitter(LandmarkFinder(*network_files(session).values()), model, regressor)
+    options = LandmarkOptions.of(config.threshold, config.smallest_person_px)
+    return lambda image, focal: fitter.find(image, options, focal)

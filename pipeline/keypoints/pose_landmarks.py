@@ -2,13 +2,13 @@
 
 The network returns 39 landmarks (x, y, z in pixels of its 256 x 256 input, visibility and presence as logits): 33 of
 the body, two alignment points for the square of the next frame and four that are not used. A heat map a landmark
-refines the positions. Constants are those of the MediaPipe graph.
+refines the positions; the 33 are also given in metres. Constants are those of the MediaPipe graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,8 @@ class Pose:
         region: the square looked at.
         next_region: where to look in the next frame.
         covers: who was painted over.
+        world: (33, 3) metres from the middle of the hips, axes of a camera that looks straight at the person (x right,
+            y down, z away); NaN for poses that no network has seen.
     """
 
     points: np.ndarray
@@ -55,6 +57,7 @@ class Pose:
     region: Region
     next_region: Region
     covers: tuple[Cover, ...] = ()
+    world: np.ndarray = field(default_factory=lambda: np.full((BODY, 3), np.nan))
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -92,7 +95,7 @@ class PoseLandmarks:
     """The landmark network on any oriented square of an image."""
 
     def __init__(self, path: Path) -> None:
-        outputs = [(1, 195), (1, 1), (1, SIZE, SIZE, 1), (1, _HEATMAP, _HEATMAP, 39)]
+        outputs = [(1, 195), (1, 1), (1, SIZE, SIZE, 1), (1, _HEATMAP, _HEATMAP, 39), (1, 117)]
         self._net = TfliteNetwork(path, (1, SIZE, SIZE, 3), outputs)
 
     def run(self, image: np.ndarray, region: Region, covers: Sequence[Cover] = ()) -> Pose:
@@ -101,7 +104,7 @@ class PoseLandmarks:
         There is always an answer; ``score`` says what it is worth.
         """
         crop = paint_over(region.crop(image, SIZE), region, covers)
-        values, flag, mask, heatmaps = self._net.run((crop.astype(np.float32) / 255.0)[None])
+        values, flag, mask, heatmaps, world = self._net.run((crop.astype(np.float32) / 255.0)[None])
         values = values.reshape(39, 5).astype(np.float64)
         crop_points, peaks = refine(values[:, :2], heatmaps[0])
         points = transform(region.to_image(SIZE), crop_points)
@@ -120,4 +123,11 @@ class PoseLandmarks:
             region,
             Region.from_alignment(start, end),
             tuple(covers),
+            _upright(world.reshape(39, 3)[:BODY].astype(np.float64), region.angle),
         )
+
+
+def _upright(world: np.ndarray, angle: float) -> np.ndarray:
+    """Points (N, 3) of a crop turned by ``angle`` in the image, in the axes of the image."""
+    c, s = np.cos(angle), np.sin(angle)
+    return world @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])

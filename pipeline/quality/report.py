@@ -59,6 +59,7 @@ def render_report(
     links: Sequence[Link] = (),
     turntable: Picture | None = None,
     still_pictures: Sequence[Picture] = (),
+    still_method: str = "",
 ) -> str:
     """The whole page.
 
@@ -69,6 +70,7 @@ def render_report(
         links: exported files.
         turntable: everybody from all around.
         still_pictures: stills with the bodies found in them.
+        still_method: what the way in which they were found can do.
     """
     night = svg_of_night(summary.stages)
     sections = [
@@ -77,7 +79,7 @@ def render_report(
                  any(s.problems for s in summary.stages)),
         _section("People", _people(summary), summary.people),
         _section("Cameras", _cameras(summary.cameras), summary.cameras),
-        _section("Stills", _stills(summary.stills, still_pictures), summary.stills),
+        _section("Stills", _stills(summary.stills, still_pictures, still_method), summary.stills),
         _section("Quality per frame", "".join(map(_plot, plots)), plots),
         _section("Worst frames", f'<div class="pictures">{"".join(map(_picture, pictures))}</div>', pictures),
         _section("From all around", f'<div class="pictures wide">{_picture(turntable)}</div>' if turntable else "",
@@ -217,7 +219,7 @@ def _cameras(cameras: Sequence[CameraFigures]) -> str:
     )
 
 
-def _stills(stills: Sequence[StillFigures], pictures: Sequence[Picture]) -> str:
+def _stills(stills: Sequence[StillFigures], pictures: Sequence[Picture], method: str) -> str:
     """Images that could not be used first, then as they come."""
     rows = sorted(stills, key=lambda s: not s.reason)
     table = _table(
@@ -233,7 +235,8 @@ def _stills(stills: Sequence[StillFigures], pictures: Sequence[Picture]) -> str:
         rows[:MOST_STILLS],
     )  # fmt: skip
     more = f"<p>{len(rows) - MOST_STILLS} more images are in summary.json.</p>" if len(rows) > MOST_STILLS else ""
-    return f'<div class="pictures">{"".join(map(_picture, pictures))}</div>{table}{more}'
+    told = f"<p>{text(method)}</p>" if method else ""
+    return f'{told}<div class="pictures">{"".join(map(_picture, pictures))}</div>{table}{more}'
 
 
 def _table(columns: Sequence[tuple[str, str, Callable]], rows: Iterable) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from pipeline.errors import InputError
 from pipeline.skeletons import SMPLX55, JointSet
 from pipeline.stills.people import StillPeople
 
+LANDMARKS, LOW = "landmarks", (208, 128)
+"""The method that is no network of the branch; what its low pictures fit into."""
 LEAST_SCORE = 0.05
 """Average precision needs the unsure ones too."""
 _PLACES = {
@@ -47,6 +50,8 @@ def open_finder(name: str, weights: str, resolve: Callable[[str], Path], low: tu
     from nets.checkpoints import CheckpointError
     from nets.mili.weights import load_network
 
+    if weights == LANDMARKS:
+        return LandmarksFinder(low or LOW)
     path = open_weights("stills") if weights == "open" else resolve(weights)
     if path is None or not path.is_file():
         raise InputError(f"methods.{name}", f"{weights}: there are no such weights",
@@ -58,28 +63,59 @@ def open_finder(name: str, weights: str, resolve: Callable[[str], Path], low: tu
     return NetworkFinder(network, low or network.options.low)
 
 
-class NetworkFinder:
-    """``pipeline.stills.find`` on pictures as they are, or made small first."""
+class _Finder(ABC):
+    """A method of the stills branch on pictures as they are, or made small first."""
 
-    def __init__(self, network, low: tuple[int, int]) -> None:
+    def __init__(self, low: tuple[int, int]) -> None:
         from pipeline.body.regressor import regressor_for
         from tasks.benchmarks.fitted_bodies import open_model
 
-        self._network, self._low = network, low
+        self._low = low
         self._model = open_model()
         self._regressor = regressor_for(self._model)
 
-    def __call__(self, image: np.ndarray, K: np.ndarray | None, joint_set: JointSet, low: bool) -> FoundPeople:
-        from pipeline.stills.find import FindOptions, find_people
+    @abstractmethod
+    def _find(self, image: np.ndarray, low: bool, focal: float | None) -> StillPeople: ...
 
+    def __call__(self, image: np.ndarray, K: np.ndarray | None, joint_set: JointSet, low: bool) -> FoundPeople:
         shown, scale = lowered(image, self._low) if low else (image, 1.0)
-        options = FindOptions(threshold=LEAST_SCORE, resolution="low" if low else "high")
         focal = None if K is None else float(np.sqrt(K[0, 0] * K[1, 1])) * scale
-        found = find_people(shown, self._network, self._model, self._regressor, options, focal)
+        found = self._find(shown, low, focal)
         joints = body_joints(self._model, found, joint_set)
         pixels = found.camera.project(joints)
         boxes = (found.boxes.astype(np.float64).reshape(-1, 2, 2) + 0.5) / scale - 0.5
         return FoundPeople(boxes.reshape(-1, 4), found.scores.astype(np.float64), joints, (pixels + 0.5) / scale - 0.5)
+
+
+class NetworkFinder(_Finder):
+    """``pipeline.stills.find``."""
+
+    def __init__(self, network, low: tuple[int, int]) -> None:
+        super().__init__(low)
+        self._network = network
+
+    def _find(self, image: np.ndarray, low: bool, focal: float | None) -> StillPeople:
+        from pipeline.stills.find import FindOptions, find_people
+
+        options = FindOptions(threshold=LEAST_SCORE, resolution="low" if low else "high")
+        return find_people(image, self._network, self._model, self._regressor, options, focal)
+
+
+class LandmarksFinder(_Finder):
+    """``pipeline.stills.fitted``."""
+
+    def __init__(self, low: tuple[int, int]) -> None:
+        from data.model_files import blazepose_files
+        from pipeline.stills.fitted import BodyFitter
+        from pipeline.stills.landmarks import LandmarkFinder
+
+        super().__init__(low)
+        self._fitter = BodyFitter(LandmarkFinder(*blazepose_files()), self._model, self._regressor)
+
+    def _find(self, image: np.ndarray, low: bool, focal: float | None) -> StillPeople:
+        from pipeline.stills.landmarks import LandmarkOptions
+
+        return self._fitter.find(image, LandmarkOptions(threshold=LEAST_SCORE), focal)
 
 
 def lowered(image: np.ndarray, low: tuple[int, int]) -> tuple[np.ndarray, float]:
