@@ -1,4 +1,5 @@
 """Networks that predict the normals of the surface a camera sees: (N, 3, S, S) masked RGB in [-1, 1] to (N, 3, S, S).
+A guided network also reads the normals of a surface that is nearly right: the picture need only say what differs.
 
 ``NormalNetwork`` is the global generator of pix2pixHD with group norms, as released with DeepMultiCap (sizes by
 argument: the released one has 182 M parameters, the small one of our own weights about 1 M). Background is 0.
@@ -7,7 +8,7 @@ argument: the released one has 182 M parameters, the small one of our own weight
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class NormalOptions:
         most: channels are never more than this.
         skips: whether each resolution on the way up also gets what was there on the way down (added), so that folds
             of a few pixels need not pass the lowest resolution. The released network has none.
+        guided: whether it reads three channels more: a guide's normals along the camera's axes, 0 where there is none
+            (as ICON, Xiu 2022, section 3.1, guides by the body).
     """
 
     base: int = 64
@@ -32,10 +35,16 @@ class NormalOptions:
     blocks: int = 9
     most: int = 1024
     skips: bool = False
+    guided: bool = False
+
+    @property
+    def channels(self) -> int:
+        return 6 if self.guided else 3
 
 
 RELEASED_NORMALS = NormalOptions()
 SMALL_NORMALS = NormalOptions(base=16, halvings=3, blocks=3, most=128, skips=True)
+SMALL_REFINER = replace(SMALL_NORMALS, guided=True)
 
 
 class NormalBlock(nn.Module):
@@ -51,14 +60,16 @@ class NormalBlock(nn.Module):
 
 
 class NormalNetwork(nn.Module):
-    """Masked RGB to normals of the visible surface, each channel in [-1, 1]; not masked, not of unit length."""
+    """Masked RGB, and a guide's normals if it is guided, to normals of the visible surface, each channel in [-1, 1];
+    not masked, not of unit length."""
 
     def __init__(self, options: NormalOptions = RELEASED_NORMALS) -> None:
         super().__init__()
         self.options = options
         self.multiple = 2**options.halvings
         widths = [min(options.base << i, options.most) for i in range(options.halvings + 1)]
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, widths[0], 7), *_norm_relu(widths[0])]
+        first = nn.Conv2d(options.channels, widths[0], 7)
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), first, *_norm_relu(widths[0])]
         for a, b in itertools.pairwise(widths):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), *_norm_relu(b)]
         layers += [NormalBlock(widths[-1]) for _ in range(options.blocks)]

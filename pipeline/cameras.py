@@ -58,6 +58,17 @@ class Camera:
             raise ValueError(f"camera {self.name}: unknown lens model {self.model!r}")
         set_(self, "distortion", _padded(self.distortion, self.model, self.name))
 
+    @classmethod
+    def of_projection(cls, P: np.ndarray, size: tuple[int, int], name: str = "") -> Camera:
+        """The pinhole camera whose matrix (3, 4) is ``P`` up to scale, of positive depth before it."""
+        P = np.asarray(P, np.float64)
+        P = P if np.linalg.det(P[:, :3]) > 0 else -P
+        turned, upper = np.linalg.qr(np.linalg.inv(P[:, :3]))  # inverse of K R is R^T times an upper triangle
+        signs = np.sign(np.diag(upper))
+        R = (turned * signs).T
+        K = P[:, :3] @ R.T
+        return cls(name, size, np.triu(K / K[2, 2]), R, R @ np.linalg.solve(P[:, :3], P[:, 3]))
+
     @property
     def is_pinhole(self) -> bool:
         return self.model == RADIAL_TANGENTIAL and not np.any(self.distortion)

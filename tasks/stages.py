@@ -258,7 +258,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "surface",
-            3,
+            4,
             PERSON_CHUNK,
             ("calibration", "refinement", "bodies", "surface_inputs"),
             ("surface.resolution",),
@@ -271,6 +271,7 @@ STAGES: dict[str, Stage] = {
                 "pipeline/meshes/sequence.py",
                 "nets/deepmulticap/*.py",
                 "nets/layers.py",
+                "nets/normals.py",
             ),
         ),
         Stage(

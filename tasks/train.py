@@ -33,6 +33,7 @@ NETS: dict[str, str] = {
     "parsing": "tasks.train_parsing",
     "deepmulticap": "tasks.train_surface",
     "normals": "tasks.train_normals",
+    "refiner": "tasks.train_refiner",
     "mili": "tasks.train_mili",
 }
 """Names of networks and the modules that know how each is trained."""

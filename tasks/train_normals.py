@@ -18,6 +18,8 @@ def job(config: Mapping[str, Any], path: Path) -> Job:
     recipe = read_recipe(config, path)
     if recipe.preset.normals is None:
         raise InputError(f"{path}: network", f"{recipe.preset.name} reads no normal maps", "Choose another network")
+    if recipe.normals is not None:
+        raise InputError(f"{path}: normals", f"are those of {recipe.normals}", "Train them by its configuration")
     weights = Path(config["weights"]).with_name("normals.safetensors")
 
     def export(folder: Path, facts: Mapping[str, Any]) -> Path:

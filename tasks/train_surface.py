@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from data.training.batches import BatchOptions, People, SurfaceBatch
     from nets.deepmulticap.presets import Preset
     from nets.deepmulticap.training import LossWeights
+    from nets.normals import NormalNetwork
     from nets.training import Training, TrainingOptions
 
 NORMALS, COARSE, FINE = "normals", "coarse", "fine"
@@ -53,6 +54,8 @@ class Recipe:
 
     Attributes:
         start: folder of an earlier training whose best weights the phases begin with; None: from nothing.
+        normals: folder of a training whose normal network, and what it has predicted, is taken as it is; None: the
+            recipe trains its own.
     """
 
     preset: Preset
@@ -60,6 +63,7 @@ class Recipe:
     data: DataOptions
     people: Any
     start: Path | None
+    normals: Path | None
     batches: Mapping[str, BatchOptions]
     losses: Mapping[str, LossWeights]
     flaws: Flaws
@@ -70,7 +74,8 @@ def job(config: Mapping[str, Any], path: Path) -> Job:
     """All phases of ``deepmulticap`` that the network has."""
     recipe = read_recipe(config, path)
     weights = Path(config["weights"])
-    wanted = [NORMALS] * (recipe.preset.normals is not None) + [COARSE] + [FINE] * (recipe.preset.fine is not None)
+    own = recipe.preset.normals is not None and recipe.normals is None
+    wanted = [NORMALS] * own + [COARSE] + [FINE] * (recipe.preset.fine is not None)
     phases = [Phase(name, recipe.phases[name], maker(name, recipe)) for name in wanted]
 
     def export(folder: Path, facts: Mapping[str, Any]) -> Path:
@@ -89,6 +94,7 @@ def read_recipe(config: Mapping[str, Any], path: Path) -> Recipe:
     from nets.training import TrainingOptions
 
     known_keys(config, (*_KEYS, NORMALS, COARSE, FINE), path)
+    taken = Path(config[NORMALS]) if isinstance(config[NORMALS], str) else None
     people = options_of(PersonOptions, config["people"], f"{path}: people")
     try:
         of = replace(preset(config["network"]), image_size=people.size)
@@ -102,10 +108,14 @@ def read_recipe(config: Mapping[str, Any], path: Path) -> Recipe:
         data=options_of(DataOptions, config["data"], f"{path}: data"),
         people=people,
         start=None if config["start"] is None else Path(config["start"]),
+        normals=taken,
         batches={n: options_of(BatchOptions, config[k], f"{path}: {k}") for n, k in _BATCHES.items()},
         losses={n: options_of(LossWeights, config[k], f"{path}: {k}") for n, k in _LOSSES.items()},
         flaws=options_of(Flaws, config["flaws"], f"{path}: flaws"),
-        phases={n: options_of(TrainingOptions, config[n], f"{path}: {n}") for n in (NORMALS, COARSE, FINE)},
+        phases={
+            n: options_of(TrainingOptions, config[n], f"{path}: {n}")
+            for n in (NORMALS, COARSE, FINE) if n != NORMALS or taken is None
+        },
     )
 
 
@@ -154,17 +164,12 @@ def volume_of(of: Preset) -> Callable[..., Any] | None:
 
 def map_maker(recipe: Recipe, folder: Path) -> Callable[[Any, Any], Any]:
     """What makes normal maps (V, S, S, 3) int8 of pictures (V, S, S, 3) uint8 and masks (V, S, S) uint8, by the normal
-    network trained in the job's folder."""
+    network of the recipe, whose job has ``folder``."""
     import numpy as np
     import torch
 
     from nets.deepmulticap.inputs import masked_rgb
-    from nets.normals import NormalNetwork
-    from nets.training import best_state
-
-    network = NormalNetwork(recipe.preset.normals)
-    network.load_state_dict(best_state(folder / NORMALS)[0])
-    network = network.to(device()).eval()
+    network = normal_network(recipe, folder).to(device())
 
     def maps(rgb, mask):
         soft = torch.from_numpy(mask.astype(np.float32) / 255)
@@ -176,6 +181,21 @@ def map_maker(recipe: Recipe, folder: Path) -> Callable[[Any, Any], Any]:
     return maps
 
 
+def normal_network(recipe: Recipe, folder: Path) -> NormalNetwork:
+    """The trained normal network: of the job's folder, or of the training that the recipe takes it from."""
+    from nets.checkpoints import CheckpointError
+    from nets.normals import NormalNetwork
+    from nets.training import best_state
+
+    network = NormalNetwork(recipe.preset.normals)
+    where = (recipe.normals or folder) / NORMALS
+    try:
+        network.load_state_dict(best_state(where)[0])
+    except (CheckpointError, RuntimeError) as error:
+        raise InputError(where, f"holds no normal network of this size ({error})", "Train it first") from None
+    return network.eval()
+
+
 def predict_maps(recipe: Recipe, folder: Path) -> Path:
     """Normal maps of all who are stored by the trained normal network, for those who have none yet; their folder."""
     import h5py
@@ -184,7 +204,7 @@ def predict_maps(recipe: Recipe, folder: Path) -> Path:
     from data.training.batches import PREDICTED
     from pipeline.files import atomic_path
 
-    maps, out = map_maker(recipe, folder), folder / PREDICTED
+    maps, out = map_maker(recipe, folder), (recipe.normals or folder) / PREDICTED
     for split in ("validation",) if recipe.data.live > 0 else ("train", "validation"):
         for file in people_of(recipe, split).files:
             path = out / split / file.name
@@ -213,6 +233,17 @@ def begin_with(network: Module, recipe: Recipe, phase: str) -> None:
     own = network.state_dict()
     state, _ = best_state(recipe.start / phase)
     network.load_state_dict({k: v for k, v in state.items() if k in own and own[k].shape == v.shape}, strict=False)
+
+
+def begin_with_state(folder: Path) -> dict[str, Any]:
+    """The best weights of a phase that has been trained. Raises InputError."""
+    from nets.checkpoints import CheckpointError
+    from nets.training import best_state
+
+    try:
+        return best_state(folder)[0]
+    except CheckpointError as error:
+        raise InputError(folder, f"holds no trained network ({error})", "Train it first") from None
 
 
 # --- normals --------------------------------------------------------------------------------------------------------
@@ -351,7 +382,6 @@ def export_surface(recipe: Recipe, folder: Path, weights: Path, facts: Mapping[s
 def trained_networks(recipe: Recipe, folder: Path):
     """The surface network and the normal network (or None) with the best weights of their phases."""
     from nets.deepmulticap.network import build
-    from nets.normals import NormalNetwork
     from nets.training import best_state
 
     surface = build(recipe.preset)
@@ -359,11 +389,8 @@ def trained_networks(recipe: Recipe, folder: Path):
     if recipe.preset.fine is not None:
         state |= {k: v for k, v in best_state(folder / FINE)[0].items() if k.startswith("surface.")}
     surface.load_state_dict({k.removeprefix("surface."): v for k, v in state.items()})
-    normals = None
-    if recipe.preset.normals is not None:
-        normals = NormalNetwork(recipe.preset.normals)
-        normals.load_state_dict(best_state(folder / NORMALS)[0])
-    return surface.eval(), normals and normals.eval()
+    normals = None if recipe.preset.normals is None else normal_network(recipe, folder)
+    return surface.eval(), normals
 
 
 def described(recipe: Recipe) -> dict[str, Any]:
@@ -373,7 +400,7 @@ def described(recipe: Recipe) -> dict[str, Any]:
         "making": asdict(recipe.people), "flaws": asdict(recipe.flaws),
         "batches": {k: asdict(v) for k, v in recipe.batches.items()},
         "losses": {k: asdict(v) for k, v in recipe.losses.items()},
-        "began_with": began_with(recipe),
+        "began_with": began_with(recipe), "normals_of": None if recipe.normals is None else str(recipe.normals),
     }  # fmt: skip
 
 

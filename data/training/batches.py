@@ -106,14 +106,14 @@ def surface_batches(
     people: People, options: BatchOptions, flaws: Flaws, seed: int, start: int = 0
 ) -> Iterator[SurfaceBatch]:
     """Batches from step ``start`` on, without end; with normal maps if ``people`` have predicted ones."""
-    for rng, which in _draws(people, options.people, (seed,), start):
+    for rng, which in seeded_draws(people, options.people, (seed,), start):
         low, high = options.views
         views = int(np.clip(rng.binomial(high - low, 0.45) + low, low, high))
         items = [person_batch(people, int(k), views, options, flaws, rng) for k in which]
         yield join(items)
 
 
-def _draws(
+def seeded_draws(
     people: People, count: int, seed: tuple[int, ...], start: int, more: tuple[int, ...] = ()
 ) -> Iterator[tuple[np.random.Generator, np.ndarray]]:
     """The random state of each step and who is in its batch (count,); those of the next steps are foretold."""
@@ -291,16 +291,22 @@ class NormalBatch:
 
 def normal_batches(people: People, images: int, flaws: Flaws, seed: int, start: int = 0) -> Iterator[NormalBatch]:
     """Batches from step ``start`` on, without end; ``images`` of as many people."""
-    for rng, which in _draws(people, images, (seed,), start, (1,)):
+    for rng, which in seeded_draws(people, images, (seed,), start, (1,)):
         yield normal_batch(people, [int(k) for k in which], flaws, rng)
 
 
-def normal_batch(people: People, which: Sequence[int], flaws: Flaws | None, rng: np.random.Generator) -> NormalBatch:
-    """One view of each of these people."""
+def normal_batch(
+    people: People,
+    which: Sequence[int],
+    flaws: Flaws | None,
+    rng: np.random.Generator,
+    views: Sequence[int] | None = None,
+) -> NormalBatch:
+    """One view of each of these people: those of ``views``, or any."""
     parts = []
-    for k in which:
+    for place, k in enumerate(which):
         a = people.arrays(k, "rgb", "mask", "normals")
-        v = int(rng.integers(len(a["rgb"])))
+        v = int(rng.integers(len(a["rgb"]))) if views is None else views[place]
         mask, blocked = a["mask"][v : v + 1].astype(np.float32) / 255, np.zeros((1, *a["mask"].shape[1:]), bool)
         rgb = torch.from_numpy(np.ascontiguousarray(a["rgb"][v : v + 1].transpose(0, 3, 1, 2))).float()
         if flaws is not None:

@@ -45,6 +45,23 @@ def surface_normal_loss(field: Callable[[Tensor], Tensor], points: Tensor, norma
     return (1 - (surface_normals(field, points) * normals).sum(-1)).mean()
 
 
+def normal_edge_loss(predicted: Tensor, target: Tensor, mask: Tensor, reach: tuple[int, ...] = (1, 2)) -> Tensor:
+    """L1 of how normal maps (N, 3, S, S) change over ``reach`` pixels along rows and columns, where the mask (N, S, S)
+    holds both: folds and seams, whatever the normals' common error."""
+    parts = []
+    for far in reach:
+        for axis in (2, 3):
+            count = predicted.shape[axis] - far
+
+            def change(x: Tensor, axis: int = axis, far: int = far, count: int = count) -> Tensor:
+                return x.narrow(axis, far, count) - x.narrow(axis, 0, count)
+
+            both = (mask.narrow(axis - 1, far, count) & mask.narrow(axis - 1, 0, count))[:, None]
+            error = (change(predicted) - change(target)).abs() * both
+            parts.append(error.sum() / (3 * both.sum()).clamp_min(1))
+    return torch.stack(parts).mean()
+
+
 def normal_map_loss(
     predicted: Tensor,
     target: Tensor,

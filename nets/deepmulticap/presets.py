@@ -138,6 +138,7 @@ class Preset:
         point_channels: numbers a caller adds to every point beside its place: those of ``body_features``, if any.
         residual: None for logits as the heads give them.
         normals: the network that predicts normal maps; None where nothing reads them.
+        refiner: the guided normal network by which the finished surface is bent; None where it stays as it is.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Preset:
     point_channels: int = 0
     residual: ResidualOptions | None = None
     normals: NormalOptions | None = None
+    refiner: NormalOptions | None = None
 
     @property
     def levels(self) -> tuple[LevelOptions, ...]:
@@ -173,14 +175,15 @@ class Preset:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preset:
         """Raises TypeError or KeyError where ``values`` do not describe a preset."""
-        rest = {k: v for k, v in values.items() if k not in ("coarse", "fine", "normals", "residual")}
+        rest = {k: v for k, v in values.items() if k not in ("coarse", "fine", "normals", "refiner", "residual")}
         coarse, fine, normals = values["coarse"], values.get("fine"), values.get("normals")
-        residual = values.get("residual")
+        residual, refiner = values.get("residual"), values.get("refiner")
         return cls(
             **rest,
             coarse=_level(coarse),
             fine=None if fine is None else _level(fine),
             normals=None if normals is None else NormalOptions(**normals),
+            refiner=None if refiner is None else NormalOptions(**refiner),
             residual=None if residual is None else ResidualOptions(**residual),
         )
 

@@ -1,14 +1,14 @@
 """Files of surface networks: ours, which say what they are, and the released ones.
 
-One file of ours holds a surface network and the normal network it was trained with. Its metadata hold the preset, from
-which the networks are built again, and a card: plain text of data, recipe, seed and figures.
+One file of ours holds a surface network, the normal network it was trained with, and perhaps a refiner. Its metadata
+hold the preset, from which the networks are built again, and a card: plain text of data, recipe, seed and figures.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from nets.deepmulticap.network import SurfaceNetwork, build
 from nets.deepmulticap.presets import Preset, choices, preset
 from nets.normals import NormalNetwork
 
-_SURFACE, _NORMALS = "surface.", "normals."
+_SURFACE, _NORMALS, _REFINER = "surface.", "normals.", "refiner."
 _MOST = {"stacks": 16, "layers": 16, "blocks": 64, "halvings": 8}  # anything else: 8192
 
 
@@ -31,6 +31,7 @@ class Loaded:
 
     Attributes:
         normals: None where the preset needs none, or the file holds none (a released ``netG``: its ``netN`` is apart).
+        refiner: the guided normal network by which finished surfaces are bent; None where the file holds none.
         coarse_head: False for a released file without the coarse level's own head.
         card: what the file says of itself; empty for a released file.
     """
@@ -39,14 +40,18 @@ class Loaded:
     normals: NormalNetwork | None
     coarse_head: bool
     card: Mapping[str, Any]
+    refiner: NormalNetwork | None = None
 
 
 def card_of(of: Preset, **facts: Any) -> dict[str, Any]:
     """A card: the preset by name, its six settings, its parameters, and whatever facts are given."""
     with torch.device("meta"):
         count = build(of).parameter_count()
-        normals = 0 if of.normals is None else sum(p.numel() for p in NormalNetwork(of.normals).parameters())
-    return {"preset": of.name, **choices(of), "parameters": count, "normal_network_parameters": normals, **facts}
+        normals, refiner = (
+            0 if o is None else sum(p.numel() for p in NormalNetwork(o).parameters()) for o in (of.normals, of.refiner)
+        )
+    sizes = {"parameters": count, "normal_network_parameters": normals, "refiner_parameters": refiner}
+    return {"preset": of.name, **choices(of), **sizes, **facts}
 
 
 def save(
@@ -55,15 +60,18 @@ def save(
     normals: NormalNetwork | None,
     card: Mapping[str, Any],
     dtype: torch.dtype = torch.float16,
+    refiner: NormalNetwork | None = None,
 ) -> None:
     """Write a file of ours; numbers are stored as ``dtype``."""
-    parts: dict[str, nn.Module] = {_SURFACE: surface} | ({_NORMALS: normals} if normals is not None else {})
+    given = {_SURFACE: surface, _NORMALS: normals, _REFINER: refiner}
+    parts: dict[str, nn.Module] = {start: network for start, network in given.items() if network is not None}
+    of = replace(surface.preset, refiner=None if refiner is None else refiner.options)
     state = {
         start + key: value.to(dtype) if value.is_floating_point() else value
         for start, network in parts.items()
         for key, value in network.state_dict().items()
     }
-    metadata = {"preset": json.dumps(surface.preset.to_dict()), "card": json.dumps(dict(card))}
+    metadata = {"preset": json.dumps(of.to_dict()), "card": json.dumps(dict(card))}
     write_state(path, state, metadata)
 
 
@@ -88,10 +96,12 @@ def load(path: Path, expected: Preset | None = None) -> Loaded:
         if of.normals is None:
             raise CheckpointError(path, "holds a normal network that its preset does not have", "Get the file again")
         normals = _filled(NormalNetwork, of.normals, _part(state, _NORMALS), path)
-    unknown = [key for key in state if not key.startswith((_SURFACE, _NORMALS))]
+    refiner = None if of.refiner is None else _filled(NormalNetwork, of.refiner, _part(state, _REFINER), path)
+    known = (_SURFACE, _NORMALS) if refiner is None else (_SURFACE, _NORMALS, _REFINER)
+    unknown = [key for key in state if not key.startswith(known)]
     if unknown:
         raise CheckpointError(path, f"unknown key {unknown[0]}", "Get the file again")
-    return Loaded(surface, normals, True, json.loads(metadata.get("card", "{}")))
+    return Loaded(surface, normals, True, json.loads(metadata.get("card", "{}")), refiner)
 
 
 def _part(state: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:

@@ -26,12 +26,14 @@ class Networks:
         normals: None where ``surface`` reads no predicted normals.
         coarse_head: whether the coarse level may be asked by itself.
         card: what the file says of itself.
+        refiner: the normal network by which finished surfaces are bent; None where there is none.
     """
 
     surface: SurfaceNetwork
     normals: NormalNetwork | None
     coarse_head: bool
     card: Mapping[str, Any]
+    refiner: NormalNetwork | None = None
 
     @property
     def preset(self) -> Preset:
@@ -43,8 +45,9 @@ class Networks:
 
     def to(self, device: torch.device | str) -> Networks:
         self.surface.to(device)
-        if self.normals is not None:
-            self.normals.to(device)
+        for network in (self.normals, self.refiner):
+            if network is not None:
+                network.to(device)
         return self
 
 
@@ -73,4 +76,5 @@ def load_networks(path: Path) -> Networks:
             load_released_normals(normals, read_state(beside)[0], str(beside))
     except CheckpointError as error:
         raise InputError(error.where, error.problem, error.remedy) from None
-    return Networks(loaded.surface, None if normals is None else normals.eval(), loaded.coarse_head, loaded.card)
+    normals = None if normals is None else normals.eval()
+    return Networks(loaded.surface, normals, loaded.coarse_head, loaded.card, loaded.refiner)

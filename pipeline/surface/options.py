@@ -24,7 +24,7 @@ class SurfaceOptions:
         device: where grid and points live.
     """
 
-    first_cell: float = 0.036
+    first_cell: float = 0.05
     tolerance: float = 0.25
     caution: float = 1.0
     reach: float = 1.0

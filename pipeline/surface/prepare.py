@@ -186,7 +186,7 @@ def with_normals(prepared: Prepared, network: NormalNetwork, device: torch.devic
             predict_normals(network, rgb[:, v : v + 1].to(device), masks[:, v : v + 1].to(device)).float().cpu()
             for v in range(len(prepared.cameras))
         ]
-    return replace(prepared, normals=_to_bytes(torch.cat(found, 1)[0].permute(0, 2, 3, 1).numpy()))
+    return replace(prepared, normals=to_bytes(torch.cat(found, 1)[0].permute(0, 2, 3, 1).numpy()))
 
 
 def _reads_body_maps(of: presets.Preset) -> bool:
@@ -258,8 +258,8 @@ def _body_maps(
             normal[y0:y1, x0:x1] = of_pixels.permute(1, 2, 0).numpy()
             depth[y0:y1, x0:x1] = np.where(hit, found.depth, np.inf)
         normals.append(normal)
-        depths.append(_depth_to_steps(depth, float(camera.to_camera(frame.centre)[2]), frame.scale))
-    return {"global_normals": _to_bytes(np.stack(normals)), "depth": np.stack(depths)}
+        depths.append(depth_to_steps(depth, float(camera.to_camera(frame.centre)[2]), frame.scale))
+    return {"global_normals": to_bytes(np.stack(normals)), "depth": np.stack(depths)}
 
 
 def _from_outside(found: RasterResult, camera: Camera, window: Window) -> np.ndarray:
@@ -295,7 +295,7 @@ def _channels_first(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2)[None]
 
 
-def _to_bytes(values: np.ndarray) -> np.ndarray:
+def to_bytes(values: np.ndarray) -> np.ndarray:
     """-1..1 to 1..255; exactly 0 comes back as 0."""
     return np.rint(np.clip(values, -1, 1) * 127 + 128).astype(np.uint8)
 
@@ -304,7 +304,7 @@ def _from_bytes(stored: np.ndarray) -> Tensor:
     return (_channels_first(stored).float() - 128) / 127
 
 
-def _depth_to_steps(depth: np.ndarray, centre: float, scale: float) -> np.ndarray:
+def depth_to_steps(depth: np.ndarray, centre: float, scale: float) -> np.ndarray:
     hit = np.isfinite(depth)
     relative = np.where(hit, (np.where(hit, depth, 0) - centre) * scale, 0)
     steps = np.clip((relative + _DEPTH_RANGE / 2) / _DEPTH_RANGE, 0, 1) * _DEPTH_STEPS

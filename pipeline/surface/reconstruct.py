@@ -22,6 +22,7 @@ from pipeline.surface.network_level import encode, network_level, sixteen_bits, 
 from pipeline.surface.networks import Networks
 from pipeline.surface.options import SurfaceOptions
 from pipeline.surface.prepare import Body, Prepared
+from pipeline.surface.refine import refined
 
 NAN = "nan"
 BODY_WIDTH = 0.006  # metres over which the body's own occupancy changes, where it closes what nobody sees
@@ -35,7 +36,7 @@ class Outcome:
     Attributes:
         mesh: None where ``reason`` is not empty; ``seen`` has a column a view.
         reason: "nan", "empty", "fills_box" or "touches_box"; "" for a mesh.
-        seconds: of encoding, query, grid, mesh and visibility.
+        seconds: of encoding, query, grid, mesh, visibility and refining.
         points: how many the network was asked for.
     """
 
@@ -77,7 +78,10 @@ def reconstruct(
         return Outcome(None, surface.flags[0], surface.seconds, surface.points_evaluated)
     mesh = with_visibility(surface, prepared)
     clock.stamp("visibility")
-    seconds = {**surface.seconds, **{k: clock.seconds[k] for k in ("encode", "visibility")}}
+    if networks.refiner is not None:
+        mesh = refined(mesh, prepared, networks.refiner, options.device)
+    clock.stamp("refine")
+    seconds = {**surface.seconds, **{k: clock.seconds[k] for k in ("encode", "visibility", "refine")}}
     return Outcome(mesh, "", seconds, surface.points_evaluated)
 
 

@@ -34,6 +34,11 @@ def ours(config: Any) -> Method:
     return _method(shipped(), config, "ours")
 
 
+def ours_unrefined(config: Any) -> Method:
+    """The same without the last step, in which pictures bend the surface."""
+    return _method(shipped(), config, "unrefined", refined=False)
+
+
 def ours_grey_images(config: Any) -> Method:
     """The same with every pixel of the images the same grey: masks, bodies and cameras are all that is left."""
     return _method(shipped(), config, "grey", images=lambda image: np.full_like(image, GREY))
@@ -58,6 +63,20 @@ def trained(name: str) -> Callable[[Any], Method]:
     return make
 
 
+def weights_of(path: Path) -> Callable[[Any], Method]:
+    """Any file of weights. Raises InputError if it is not there."""
+
+    def make(config: Any) -> Method:
+        if not path.is_file():
+            raise InputError("methods", f"there are no weights at {path}", "Train them, or give another path")
+        return _method(path, config, "weights")
+
+    return make
+
+
+ours_same_budget = trained("ours")
+
+
 ours_without_attention = trained("ours_without_attention")
 ours_without_normal_maps = trained("ours_without_normal_maps")
 pifu_mean = trained("pifu_mean")
@@ -77,11 +96,14 @@ def shipped() -> Path:
     return path
 
 
-def _method(path: Path, config: Any, kind: str, images: Change | None = None, blind: bool = False) -> Method:
+def _method(
+    path: Path, config: Any, kind: str, images: Change | None = None, blind: bool = False, refined: bool = True
+) -> Method:
     from pipeline.surface.networks import load_networks
 
     networks = load_networks(path)
-    digest = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {kind} {config.resolution} 1"
+    networks = networks if refined and not blind else replace(networks, refiner=None)
+    digest = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {kind} {config.resolution} 2"
 
     def reconstruct(given: Given) -> Sequence[Triangles]:
         shown = given if images is None else replace(given, images=tuple(images(i) for i in given.images))

@@ -53,11 +53,15 @@ METHODS: dict[str, str] = {
     **{
         name: f"tasks.benchmarks.network_methods:{name}"
         for name in (
-            "ours", "ours_grey_images", "no_image_head", "ours_without_attention", "ours_without_normal_maps",
-            "pifu_mean", "pifu_attention", "pifuhd_mean", "pifuhd_attention", "pamir_mean", "deepvisualhull",
+            "ours", "ours_unrefined", "ours_grey_images", "no_image_head", "ours_same_budget",
+            "ours_without_attention", "ours_without_normal_maps", "pifu_mean", "pifu_attention", "pifuhd_mean",
+            "pifuhd_attention", "pamir_mean", "deepvisualhull",
         )
     },
 }  # fmt: skip
+
+WEIGHTS = "weights:"
+"""Before the path of a file of weights: that network is a method too."""
 
 MARGIN_M = 0.35
 """How far clothes and hair may stand off the body."""
@@ -65,8 +69,12 @@ MARGIN_M = 0.35
 
 def make(name: str, config: Any) -> Method:
     """Raises InputError for a method that is not known or cannot be had (weights that are missing)."""
+    if name.startswith(WEIGHTS):
+        from tasks.benchmarks.network_methods import weights_of
+
+        return weights_of(Path(name.removeprefix(WEIGHTS)))(config)
     if name not in METHODS:
-        raise InputError("methods", f"{name!r} is not known", f"Choose among {', '.join(METHODS)}")
+        raise InputError("methods", f"{name!r} is not known", f"Choose among {', '.join(METHODS)}, {WEIGHTS}PATH")
     module, function = METHODS[name].split(":")
     return getattr(importlib.import_module(module), function)(config)
 

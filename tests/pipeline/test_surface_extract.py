@@ -85,6 +85,19 @@ def test_the_surface_is_that_of_a_dense_grid(resolution, first_cell):
     assert surface.flags == ()
 
 
+def test_a_larger_box_does_not_get_a_finer_first_grid():
+    """What is asked first grows with the box, up to the largest there is, whatever the resolution."""
+    for resolution in (128, 192, 256, 512):
+        counts = []
+        for height in (1.6, 1.9, 2.2, 2.5):
+            lattice = lattice_around(np.array([[0, 0, 0], [0.5, 0.5, height]]), resolution)
+            cell = lattice.step(SurfaceOptions().first_cell) * lattice.voxel
+            assert cell <= SurfaceOptions().first_cell
+            counts.append(lattice.side / cell)
+        assert max(counts) <= 2 * min(counts), resolution
+        assert max(counts) <= 96
+
+
 def test_the_surface_is_closed_and_faces_outwards():
     surface = extract_surface(logits, band(128), WHOLE)
     assert (edge_uses(surface.faces) == 2).all()

@@ -10,7 +10,7 @@ import torch
 from nets.deepmulticap.network import build
 from nets.deepmulticap.presets import preset
 from nets.deepmulticap.weights import save
-from nets.normals import NormalNetwork
+from nets.normals import SMALL_REFINER, NormalNetwork
 from pipeline.errors import InputError
 from tasks.benchmarks import network_methods
 from tasks.benchmarks.surface_methods import METHODS, Given, make
@@ -39,7 +39,7 @@ def radii(mesh, body):
     return np.linalg.norm(mesh[0] - body.mesh[0].mean(0), axis=1)
 
 
-@pytest.mark.parametrize("name", ["ours", "no_image_head"])
+@pytest.mark.parametrize("name", ["ours", "ours_unrefined", "no_image_head"])
 def test_a_fresh_network_gives_everybody_their_body(given, shipped, name):
     meshes = make(name, CONFIG).reconstruct(given)
     assert len(meshes) == 2
@@ -50,7 +50,20 @@ def test_a_fresh_network_gives_everybody_their_body(given, shipped, name):
 def test_methods_and_weights_tell_results_apart(shipped):
     digests = {make(name, CONFIG).digest for name in ("ours", "ours_grey_images", "no_image_head")}
     digests.add(make("ours", SimpleNamespace(resolution=64)).digest)
-    assert len(digests) == 4
+    digests.add(make("ours_unrefined", CONFIG).digest)
+    digests.add(make(f"weights:{shipped}", CONFIG).digest)
+    assert len(digests) == 6
+
+
+def test_a_refiner_bends_what_pictures_show_unless_it_is_left_out(given, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    of = replace(preset("ours_small"), image_size=64)
+    path = tmp_path / "refining.safetensors"
+    save(path, build(of), NormalNetwork(of.normals), {}, refiner=NormalNetwork(SMALL_REFINER))
+    monkeypatch.setattr("data.model_files.open_weights", lambda name: path)
+    bent, plain = (make(name, CONFIG).reconstruct(given)[0] for name in ("ours", "ours_unrefined"))
+    apart = np.linalg.norm(bent[0] - plain[0], axis=1)
+    assert (bent[1] == plain[1]).all() and 1e-4 < apart.max() < 0.016
 
 
 def test_people_that_were_not_found_have_no_surface(given, shipped):

@@ -1,14 +1,21 @@
 """``train deepmulticap`` from nothing to weights that the pipeline loads, in two slices, the smallest of everything."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import run_pipeline
+from data.training import shards
 from nets.checkpoints import read_state
 from nets.deepmulticap.presets import PRESET_NAMES
+from pipeline.cameras import Camera
 from pipeline.surface.networks import load_networks
+from pipeline.surface.refine import guide_maps
+from tasks import train_refiner
 from tasks.train import read_config
 from tasks.train_surface import read_recipe, surface_training
 
@@ -107,9 +114,89 @@ def test_the_shipped_configuration_is_good():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/nets/table1").glob("*.yaml")), ids=lambda p: p.stem)
-def test_the_rows_of_table_1_are_trained_by_the_recipe_of_the_shipped_network(path):
-    recipe, shipped = (read_recipe(read_config(p), p) for p in (path, SHIPPED))
-    assert recipe.preset.name == path.stem + "_small"
-    for part in ("data", "people", "flaws", "batches", "losses", "phases"):
-        assert getattr(recipe, part) == getattr(shipped, part)
-    assert path.stem in str(recipe.folder)
+def test_the_rows_of_table_1_have_one_recipe_and_as_many_steps(path):
+    ours = path.with_name("ours.yaml")
+    recipe, other = (read_recipe(read_config(p), p) for p in (path, ours))
+    name, _, seed = path.stem.partition("_seed_")
+    assert recipe.preset.name == name + "_small"
+    for part in ("data", "people", "flaws", "batches", "losses", "start", "normals"):
+        assert getattr(recipe, part) == getattr(other, part)
+    levels = ["coarse", "fine"][: len(recipe.preset.levels)]
+    assert sum(recipe.phases[n].steps for n in levels) == sum(p.steps for p in other.phases.values())
+    for n in levels:
+        same = replace(recipe.phases[n], steps=0, validate_every=0, seed=0)
+        assert same == replace(other.phases[n], steps=0, validate_every=0)
+        assert recipe.phases[n].seed == int(seed or 0)
+    assert str(recipe.folder).endswith(path.stem)
+
+
+def test_normals_of_another_training_are_taken_as_they_are(trained, tmp_path):
+    folder, path, _ = trained
+    config = read_config(path) | {"normals": str(folder / "run"), "output": str(tmp_path / "run")}
+    config |= {"weights": str(tmp_path / "surface.safetensors")}
+    recipe_path = tmp_path / "taken.yaml"
+    recipe_path.write_text(json.dumps(config))
+    predicted = {p: p.stat().st_mtime_ns for p in (folder / "run/predicted").rglob("*.h5")}
+    assert run_pipeline.main(["train", "deepmulticap", str(recipe_path)]) == 0
+    own, taken = (load_networks(p / "surface.safetensors") for p in (folder / "weights", tmp_path))
+    assert list(taken.card["phases"]) == ["coarse", "fine"] and taken.card["data"]["normals_of"] == str(folder / "run")
+    for a, b in zip(own.normals.parameters(), taken.normals.parameters(), strict=True):
+        assert (a == b).all()
+    assert predicted and all(p.stat().st_mtime_ns == t for p, t in predicted.items())
+    assert run_pipeline.main(["train", "normals", str(recipe_path)]) == 2
+
+
+REFINER = """\
+output: {folder}/refiner
+start: {folder}/run
+weights: {weights}
+data: {{folder: {folder}/people, train: 2, validation: 1, surfaces: 1, images: 2}}
+people: {{poses: 2, views: 3, size: 64, points: 1500, on_surface: 400, step: 0.015, texture: 64, fineness: 1,
+         volume: 32}}
+flaws: {{company: 0.5, hidden: 0.3, mask_edge: 1.0, camera_shift: 0.004, camera_turn: 0.0008, colour: 0.1}}
+resolution: 64
+body: {{steps: 2, validate_every: 2, precision: float32}}
+surface: {{steps: 2, validate_every: 2, precision: float32}}
+"""
+
+
+def test_a_refiner_is_added_to_weights_that_stay_as_they_are(trained, tmp_path):
+    folder, _, _ = trained
+    weights, path = tmp_path / "surface.safetensors", tmp_path / "refiner.yaml"
+    shutil.copy(folder / "weights/surface.safetensors", weights)
+    path.write_text(REFINER.format(folder=folder, weights=weights))
+    assert run_pipeline.main(["train", "refiner", str(path), "--stop-after", "0"]) == 1
+    assert run_pipeline.main(["train", "refiner", str(path)]) == 0
+    before, after = load_networks(folder / "weights/surface.safetensors"), load_networks(weights)
+    assert before.refiner is None and after.refiner is not None
+    assert after.preset == replace(before.preset, refiner=after.refiner.options)
+    for name in ("surface", "normals"):
+        for a, b in zip(getattr(before, name).parameters(), getattr(after, name).parameters(), strict=True):
+            assert (a == b).all()
+    card = json.loads(weights.with_suffix(".json").read_text())
+    assert card == after.card and list(card["refiner"]["phases"]) == ["body", "surface"]
+    assert 0 < card["refiner"]["phases"]["surface"]["figures"]["degrees"] < 120
+    guides = sorted((folder / "refiner/guides").rglob("*.h5"))
+    assert len(guides) == 2
+    assert shards.read(guides[0], "used")["used"].sum() == 3
+    shown = shards.read(guides[0], "guide")["guide"]
+    assert shown.shape == (3, 64, 64, 3) and (np.abs(shown).sum(-1) > 0).mean() > 0.05
+
+
+def test_a_guide_has_the_normals_that_are_true_where_it_is_true(trained):
+    """The true surface, rendered as guides are, is what the true normal maps say."""
+    folder, _, _ = trained
+    file = shards.people_of(folder / "people", "train")[0]
+    person = shards.read(file)
+    views = [Camera.of_projection(P, (64, 64)) for P in person["projection"]]
+    maps = guide_maps(person["vertices"], person["faces"], views)
+    true = person["normals"].transpose(0, 3, 1, 2) / 127
+    both = (np.linalg.norm(maps, axis=1) > 0.5) & (np.linalg.norm(true, axis=1) > 0.5)
+    cosine = (maps * true).sum(1)[both]
+    assert both.sum() > 500 and np.median(cosine) > 0.97
+
+
+def test_the_shipped_refiner_configuration_is_good(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    path = Path("configs/nets/surface_refiner.yaml")
+    assert train_refiner.read_recipe(read_config(path), path).weights == Path("data/weights/surface.safetensors")
