@@ -288,9 +288,10 @@ class ExportConfig(Section):
         5.0, ge=0, description="Meshes a frame, and those of session_surface.glb, lose triangles as long as 99.9 % of "
         "their surface stays this close to what it was; 0: they are left as they are."
     )
-    quantise: bool = Field(
-        True, description="GLB meshes a frame with 16-bit positions (KHR_mesh_quantization): smaller, and read by "
-        "Blender, three.js, trimesh and others; false: 32-bit floats, for readers without that extension."
+    compression: Literal["none", "quantised", "draco"] = Field(
+        "quantised", description="GLB meshes a frame. quantised: 16-bit positions (KHR_mesh_quantization), read by "
+        "Blender, three.js, trimesh and others; draco: smaller still (KHR_draco_mesh_compression), read by Blender, "
+        "three.js, Unity and others; session_surface.glb stays quantised then; none: 32-bit floats, for other readers."
     )
     surface_glb_mb: Number = Field(
         0.0, ge=0, description="session_surface.glb: the meshes of all frames as one animation, at most 15 a second "
@@ -301,13 +302,13 @@ class ExportConfig(Section):
         "c3d: joints as markers; usdc, usdz: everybody skinned; smplx: parameters a person (world of the calibration)."
     )
     texture: bool = Field(
-        True, description="Colours from the views: a textured, registered body in session.glb, and colours on the "
-        "vertices of the meshes a frame."
+        True, description="Colours from the views: a textured, registered body in session.glb, textures and colours on "
+        "the vertices of the meshes a frame."
     )
     texture_size: int = Field(1024, ge=64, le=8192, description="Texels a side of the texture in session.glb.")
     frame_texture: int = Field(
-        0, ge=0, le=4096, description="Texels a side of a texture image for every mesh a frame, in its GLB instead of "
-        "colours on the vertices; 0: none. 512 shows all that a camera at 3 mm a pixel does."
+        256, ge=0, le=4096, description="Texels a side of a texture image in the GLB of every surface a frame; 0: none, "
+        "colours on its vertices. 512 shows all that a camera at 3 mm a pixel does, in twice the bytes."
     )
     blur_faces: bool = Field(
         False, description="Blur faces in overlays, report, inspected pictures, stills' pictures, textures and vertex "

@@ -61,6 +61,11 @@ def blend(weights: np.ndarray, corners: np.ndarray, values: np.ndarray) -> np.nd
     return sum(weights[:, k, None] * values[corners[:, k]] for k in range(3))
 
 
+def corner_weights(uv: np.ndarray) -> np.ndarray:
+    """(N, 3) float64 weights of all three corners, from those (N, 2) of the second and third."""
+    return np.column_stack([1 - uv.sum(1), uv]).astype(np.float64)
+
+
 class RayScene(Protocol):
     """A triangle mesh that rays can be cast at. Arrays in and out are numpy's, float32."""
 

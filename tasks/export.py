@@ -85,16 +85,19 @@ def _write_meshes(context: Context, folder: Path, model, bodies: dict, frames: n
     config, up, step = context.session.config.export, context.rig().up, context.session.config.capture.frames.step
     best = BestMeshes(surfaces(context), stands(context, model, bodies, config.simplify_mm / 1000))
     scene = ChangingScene(config.surface_glb_mb * 1e6, fps, step, int(frames[0])) if config.surface_glb_mb else None
+    # The viewer reads no Draco: that takes WebAssembly, which its page forbids.
+    packing = "none" if config.compression == "none" else "quantised"
     files = []
     for done, (frame, posed) in enumerate(body_meshes(model, bodies, frames), 1):
         people = best(frame, posed)
         files += write_frame_meshes(
-            folder / "meshes", frame, people, config.formats, up, scene=config.scene_meshes, quantise=config.quantise
-        )
+            folder / "meshes", frame, people, config.formats, up, scene=config.scene_meshes,
+            compression=config.compression,
+        )  # fmt: skip
         if scene is not None:
             scene.add(frame, people)
         context.progress(done / len(frames))
-    if scene is not None and (data := scene.glb(up, int(frames[-1]), config.quantise)):
+    if scene is not None and (data := scene.glb(up, int(frames[-1]), packing)):
         files.append(_write(folder / "session_surface.glb", data))
         print(scene.told(len(data)))
         context.writer.attribute("session_surface", scene.told(len(data)))

@@ -315,7 +315,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "texture",
-            3,
+            4,
             PERSON_CHUNK,
             (
                 "calibration", "refinement", "timeline", "frames", "bodies", "segmentation", "surface", "fusion",
@@ -359,14 +359,14 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "export",
-            3,
+            4,
             SESSION,
             (
                 "calibration", "refinement", "timeline", "identities", "bodies", "surface", "fusion", "registration",
                 "texture",
             ),
             (
-                "export.formats", "export.motion", "export.scene_meshes", "export.simplify_mm", "export.quantise",
+                "export.formats", "export.motion", "export.scene_meshes", "export.simplify_mm", "export.compression",
                 "export.surface_glb_mb",
             ),
             "manifest",

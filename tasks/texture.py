@@ -63,7 +63,7 @@ def compute(context: Context) -> None:
                 painted, covered = painter(frame, mesh, made)
                 colours.append(painted)
             if skins is not None:
-                skins.add(*painter.texture(made, painted, size))
+                skins.add(*painter.texture(made, size))
             out.add(frame, made.mesh)
             rows.append((which, len(mesh.faces), made.error_m, made.farthest_m, covered))
             context.progress(done / len(source.frames))
@@ -209,19 +209,18 @@ class _Painter:
         gains = np.array([self._gains[name] for name in views]).reshape(-1, 3)
         usual = self._usual(frame, mesh.vertices)
         colours, covered = vertex_colours(mesh.vertices, mesh.faces, list(views.values()), gains, usual)
-        self._views, self._own = list(views.values()), gains
+        self._painted = (mesh.vertices, mesh.faces), colours, list(views.values()), gains
         if made.mesh is not mesh:
             colours = carried_over(made.mesh.vertices, made.mesh.faces, mesh.vertices, colours)
         return colours, float(covered.mean())
 
-    def texture(self, made: Light, colours: np.ndarray, size: int) -> tuple[bytes, Atlas]:
+    def texture(self, made: Light, size: int) -> tuple[bytes, Atlas]:
         """A texture, as JPEG, of the mesh that was painted last, and where on the mesh it lies."""
         from pipeline.texture.atlas import encoded
-        from pipeline.texture.unwrap import texture_of, unwrapped
+        from pipeline.texture.unwrap import JPEG_QUALITY, texture_of, unwrapped
 
         atlas = unwrapped(made.mesh.vertices, made.mesh.faces, size)
-        image = texture_of(atlas, made.mesh.vertices, colours, self._views, self._own)
-        return encoded(image), atlas
+        return encoded(texture_of(atlas, made.mesh.vertices, *self._painted), JPEG_QUALITY), atlas
 
     def _usual(self, frame: int, vertices: np.ndarray) -> np.ndarray | None:
         from pipeline.export.bodies import posed_vertices

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.meshes.glb import StillMesh, glb_changing
+from pipeline.meshes.glb import Compression, StillMesh, glb_changing
 
 MOST_RATE = 15.0
 """Meshes a second, at most."""
@@ -38,7 +38,7 @@ class ChangingScene:
         while len(self._frames) > 1 and sum(map(_bytes_of, self._frames.values())) > self._most:
             self._thin()
 
-    def glb(self, up: np.ndarray, last: int, quantise: bool) -> bytes:
+    def glb(self, up: np.ndarray, last: int, compression: Compression) -> bytes:
         """The file; empty if nobody was in any frame. ``last``: session frame."""
         while self._frames:
             people: dict[str, list[tuple[int, StillMesh]]] = {}
@@ -46,7 +46,7 @@ class ChangingScene:
                 for mesh in found.values():
                     people.setdefault(mesh.name, []).append((frame, mesh))
             data = glb_changing(
-                dict(sorted(people.items())), up, self._fps, (self._first, last), self.stride, quantise
+                dict(sorted(people.items())), up, self._fps, (self._first, last), self.stride, compression
             )
             if len(data) <= self._most or len(self._frames) == 1:
                 return data
@@ -70,4 +70,4 @@ class ChangingScene:
 
 def _bytes_of(people: Mapping[int, StillMesh]) -> int:
     """About what a frame adds to a quantised file."""
-    return sum(20 * len(m.vertices) + 6 * len(m.faces) + 900 for m in people.values())
+    return sum(16 * len(m.vertices) + 6 * len(m.faces) + 900 for m in people.values())

@@ -19,10 +19,10 @@ from pipeline.export.people import on_timeline, timeline
 from pipeline.files import write_atomic
 from pipeline.meshes.colours import person_colour
 from pipeline.meshes.geometry import moved_out, vertex_normals
-from pipeline.meshes.glb import Skin, StillMesh, glb_meshes
+from pipeline.meshes.glb import Compression, Skin, StillMesh, glb_meshes
 from pipeline.meshes.obj import obj_text
 from pipeline.meshes.ply import ply_bytes
-from pipeline.meshes.simplify import Riding, riding_simplified
+from pipeline.meshes.thin import Thinned, thinned
 
 if TYPE_CHECKING:
     from nets.body import BodyModel
@@ -57,7 +57,7 @@ def write_frame_meshes(
     up: np.ndarray,
     *,
     scene: bool = True,
-    quantise: bool = False,
+    compression: Compression = "none",
 ) -> list[Path]:
     """Write each person of a frame and the scene of all of them; a frame without anybody writes nothing.
 
@@ -67,7 +67,7 @@ def write_frame_meshes(
         people: meshes by person id (``person_mesh``).
         formats: of ``FORMATS``.
         up: (3,) of the rig.
-        scene: whether to write the file of everybody. quantise: see ``glb_meshes``.
+        scene: whether to write the file of everybody. compression: of GLB.
 
     Returns:
         the files written.
@@ -83,7 +83,7 @@ def write_frame_meshes(
     for name, meshes in [*((s.name, [s]) for s in stills), *([("scene", stills)] if stills and scene else [])]:
         for kind in formats:
             path = folder / name / f"{frame_name(frame)}.{kind}"
-            write_atomic(path, encode_meshes(kind, meshes, up, f"axes of the calibration; frame {frame}", quantise))
+            write_atomic(path, encode_meshes(kind, meshes, up, f"axes of the calibration; frame {frame}", compression))
             written.append(path)
     return written
 
@@ -206,14 +206,14 @@ class Stand:
     Attributes:
         person: id. faces: (F, 3) of the body.
         offsets: (V,) metres by which its skin is moved out, or None. colours: (V, 3) uint8 of it, or None.
-        light: a topology that rides on the body, or None for its own.
+        light: some of its vertices, joined by fewer triangles, or None for all.
     """
 
     person: int
     faces: np.ndarray
     offsets: np.ndarray | None = None
     colours: np.ndarray | None = None
-    light: Riding | None = None
+    light: Thinned | None = None
 
     @property
     def source(self) -> str:
@@ -228,14 +228,12 @@ class Stand:
         dressed, light, colours = self.dressed(vertices), self.light, self.colours
         if light is None:
             return person_mesh(self.person, dressed, self.faces, colours)
-        if colours is not None:
-            colours = np.clip(np.rint(light.values(colours)), 0, 255).astype(np.uint8)
-        return person_mesh(self.person, light.places(dressed, self.faces), light.faces, colours)
+        colours = None if colours is None else colours[light.vertices]
+        return person_mesh(self.person, dressed[light.vertices], light.faces, colours)
 
     def made_light(self, poses: Sequence[np.ndarray], bound_m: float) -> Stand:
         """Itself with fewer triangles, within ``bound_m`` in all the given poses (V, 3); itself if that cannot be."""
-        found = riding_simplified([self.dressed(p) for p in poses], self.faces, bound_m) if len(poses) else None
-        return self if found is None else replace(self, light=found[0])
+        return replace(self, light=thinned([self.dressed(p) for p in poses], self.faces, bound_m)) if poses else self
 
 
 class PosedBodies:
@@ -258,11 +256,11 @@ class PosedBodies:
 
 
 def encode_meshes(
-    kind: str, meshes: Sequence[StillMesh], up: np.ndarray, comment: str, quantise: bool = False
+    kind: str, meshes: Sequence[StillMesh], up: np.ndarray, comment: str, compression: Compression = "none"
 ) -> bytes | str:
     """Meshes as one file of ``kind`` (of ``FORMATS``); ``comment`` says of text formats what the axes are."""
     if kind == "glb":
-        return glb_meshes(meshes, up, quantise)
+        return glb_meshes(meshes, up, compression)
     counts = [len(m.vertices) for m in meshes]
     vertices, normals = (np.concatenate([getattr(m, k) for m in meshes]) for k in ("vertices", "normals"))
     faces = np.concatenate([m.faces + s for m, s in zip(meshes, np.cumsum([0, *counts[:-1]]), strict=True)])

@@ -18,14 +18,19 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from pipeline.meshes.colours import linear
+from pipeline.meshes.draco import packed
 from pipeline.meshes.geometry import check_mesh, vertex_normals, y_up_from_world
 
 INFLUENCES = 4
+Compression = Literal["none", "quantised", "draco"]
+"""Of still meshes. none: 32-bit floats. quantised: vertices half as large (KHR_mesh_quantization), positions in 65536
+steps along the longest side, of which the node's scale and translation make metres, texture coordinates in 16 bits,
+normals and colours in 8. draco: ``pipeline.meshes.draco`` (KHR_draco_mesh_compression)."""
 _COMPONENTS = {"i1": 5120, "u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
 _LEVELS = 65535  # of quantised positions along the longest side of a mesh
 _SHAPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
@@ -96,14 +101,12 @@ class SkinnedPerson:
     skin: Skin | None = None
 
 
-def glb_meshes(meshes: Sequence[StillMesh], up: np.ndarray, quantise: bool = False) -> bytes:
+def glb_meshes(meshes: Sequence[StillMesh], up: np.ndarray, compression: Compression = "none") -> bytes:
     """A GLB of still meshes, one node each.
 
     Args:
         meshes: in world metres.
         up: (3,) of the rig; the meshes are turned so that it becomes +y.
-        quantise: positions in 65536 steps along the mesh's longest side, normals in 8 bits (KHR_mesh_quantization),
-            half the size of a vertex. The node's scale and translation are then what makes metres of them.
 
     Raises:
         ValueError: see ``check_mesh``.
@@ -111,7 +114,7 @@ def glb_meshes(meshes: Sequence[StillMesh], up: np.ndarray, quantise: bool = Fal
     turn = y_up_from_world(up)
     glb = _Glb({"y_up_from_world": turn.ravel().tolist()})
     for mesh in meshes:
-        glb.roots.append(glb.add("nodes", {"name": mesh.name} | glb.still(mesh, turn, quantise)))
+        glb.roots.append(glb.add("nodes", {"name": mesh.name} | glb.still(mesh, turn, compression)))
     return glb.to_bytes()
 
 
@@ -148,7 +151,7 @@ def glb_changing(
     fps: float,
     span: tuple[int, int],
     step: int,
-    quantise: bool = True,
+    compression: Compression = "quantised",
 ) -> bytes:
     """One animated GLB of meshes whose topology changes: every mesh a node, shown by a stepped scale for its time.
 
@@ -159,7 +162,6 @@ def glb_changing(
         people: name -> frames, ascending, with their meshes.
         up: (3,) of the rig. fps: frame numbers a second. span: first and last frame number of the session.
         step: for how many frame numbers a mesh is shown, or until the next one comes.
-        quantise: as in ``glb_meshes``.
 
     Raises:
         ValueError: see ``check_mesh``; frames outside the span or not ascending.
@@ -174,7 +176,7 @@ def glb_changing(
         children = []
         for place, (frame, mesh) in enumerate(meshes):
             mesh = replace(mesh, name=f"{name}_frame_{frame}")
-            children.append(glb.add("nodes", {"name": mesh.name} | glb.still(mesh, turn, quantise)))
+            children.append(glb.add("nodes", {"name": mesh.name} | glb.still(mesh, turn, compression)))
             until = min([frame + step, *frames[place + 1 : place + 2]])
             animation.shown(children[-1], frame, until)
         if children:
@@ -268,7 +270,10 @@ def _add_person(glb: _Glb, animation: _Animation, person: SkinnedPerson, turn: n
         texture, faces = glb.texture(f"{person.name}_skin", skin.image), np.asarray(skin.faces, np.int32)
     inverse_binds = np.tile(np.eye(4), (len(joints), 1, 1))
     inverse_binds[:, 3, :3] = -joints  # matrices are stored column by column
-    mesh = glb.mesh(f"{person.name}_body", attributes, faces, None if skin is not None else person.colour, texture)
+    if not len(faces):
+        raise ValueError(f"{person.name} has no faces")
+    primitive = {"attributes": attributes, "indices": glb.indices(faces)}
+    mesh = glb.mesh(f"{person.name}_body", primitive, None if skin is not None else person.colour, texture)
     skin = glb.add(
         "skins",
         {"name": person.name, "joints": nodes, "inverseBindMatrices": glb.accessor(inverse_binds.astype(np.float32))},
@@ -346,6 +351,20 @@ def _downwards(uv: np.ndarray) -> np.ndarray:
     return np.column_stack([uv[:, 0], 1 - uv[:, 1]])
 
 
+def _linear_colours(colours: np.ndarray) -> np.ndarray:
+    """(V, 4) uint16 of sRGB colours (V, 3) uint8, which the format wants linear; 16 bits keep the dark ones apart."""
+    values = np.rint(linear(np.asarray(colours)) * 65535).astype(np.uint16)
+    return np.concatenate([values, np.full((len(values), 1), 65535, np.uint16)], 1)  # four, so that rows are aligned
+
+
+def _described(array: np.ndarray, bounds: bool = False) -> dict[str, Any]:
+    """What an accessor says of its values."""
+    out = {"componentType": _COMPONENTS[array.dtype.str[1:]], "count": len(array), "type": _SHAPES[array.shape[1:]]}
+    if bounds:
+        out |= {"min": np.atleast_1d(array.min(0)).tolist(), "max": np.atleast_1d(array.max(0)).tolist()}
+    return out
+
+
 def _padded(array: np.ndarray, stride: int) -> bytes:
     rows = np.zeros((len(array), stride), np.uint8)
     own = array.view(np.uint8).reshape(len(array), -1)
@@ -382,89 +401,103 @@ class _Glb:
         digest = hashlib.sha256(repr((array.shape, array.dtype.str, target, bounds, stride)).encode() + data).digest()
         if digest in self._known:
             return self._known[digest]
-        view = {"buffer": 0, "byteOffset": self._length, "byteLength": len(data)}
-        if stride is not None:
-            view["byteStride"] = stride
-        self._parts.append(data + b"\0" * (-len(data) % 4))
-        self._length += len(self._parts[-1])
-        accessor = {
-            "bufferView": self.add("bufferViews", view | ({} if target is None else {"target": target})),
-            "componentType": _COMPONENTS[array.dtype.str[1:]],
-            "count": len(array),
-            "type": _SHAPES[array.shape[1:]],
-        }
-        if bounds:
-            accessor |= {"min": np.atleast_1d(array.min(0)).tolist(), "max": np.atleast_1d(array.max(0)).tolist()}
-        self._known[digest] = self.add("accessors", accessor)
+        about = ({} if stride is None else {"byteStride": stride}) | ({} if target is None else {"target": target})
+        view = self._view(data, **about)
+        self._known[digest] = self.add("accessors", {"bufferView": view} | _described(array, bounds))
         return self._known[digest]
 
-    def still(self, mesh: StillMesh, turn: np.ndarray, quantise: bool) -> dict[str, Any]:
+    def still(self, mesh: StillMesh, turn: np.ndarray, compression: Compression) -> dict[str, Any]:
         """A still mesh, turned; what a node that shows it holds."""
         vertices, faces = check_mesh(mesh.vertices, mesh.faces)
         normals = (vertex_normals(vertices, faces) if mesh.normals is None else mesh.normals) @ turn.T
-        turned, node, texture = vertices.astype(np.float64) @ turn.T, {}, None
+        values, node, texture = {"POSITION": vertices.astype(np.float64) @ turn.T, "NORMAL": normals}, {}, None
         if mesh.skin is not None:  # seams double vertices
-            turned, normals, faces = turned[mesh.skin.vertices], normals[mesh.skin.vertices], mesh.skin.faces
-        if quantise:
-            low = turned.min(0)
-            size = max(float((turned - low).max()), 1e-6)
-            steps = np.rint((turned - low) * (_LEVELS / size)).astype(np.uint16)
-            eighths = np.rint(normals * 127).astype(np.int8)
-            attributes = {
-                "POSITION": self.accessor(steps, _VERTICES, bounds=True, stride=8),
-                "NORMAL": self.accessor(eighths, _VERTICES, stride=4),
-            }
-            self.json["accessors"][attributes["NORMAL"]]["normalized"] = True
-            self.json["extensionsUsed"] = self.json["extensionsRequired"] = ["KHR_mesh_quantization"]
-            node = {"translation": low.tolist(), "scale": [size / _LEVELS] * 3}
-        else:
-            attributes = {"POSITION": self.vertices(turned), "NORMAL": self.vertices(normals)}
-        if mesh.skin is not None:
-            attributes["TEXCOORD_0"] = self.vertices(_downwards(mesh.skin.uv))
+            values, faces = {k: v[mesh.skin.vertices] for k, v in values.items()}, np.asarray(mesh.skin.faces, np.int32)
+            values["TEXCOORD_0"] = _downwards(mesh.skin.uv)
             texture = self.texture(f"{mesh.name}_skin", mesh.skin.image)
         elif mesh.colours is not None:
-            attributes["COLOR_0"] = self.colours(mesh.colours)
+            values["COLOR_0"] = _linear_colours(mesh.colours)
         colour = mesh.colour if mesh.skin is None and mesh.colours is None else None
-        return {"mesh": self.mesh(mesh.name, attributes, np.asarray(faces, np.int32), colour, texture)} | node
+        if not len(faces):
+            raise ValueError(f"{mesh.name} has no faces")
+        if compression == "draco":
+            primitive = self._draco(values, faces)
+        else:
+            attributes, node = self._quantised(values) if compression == "quantised" else (self._floats(values), {})
+            primitive = {"attributes": attributes, "indices": self.indices(faces)}
+        return {"mesh": self.mesh(mesh.name, primitive, colour, texture)} | node
 
-    def colours(self, colours: np.ndarray) -> int:
-        """An accessor of sRGB colours (V, 3) uint8, which the format wants linear; 16 bits keep the dark ones apart."""
-        values = np.rint(linear(np.asarray(colours)) * 65535).astype(np.uint16)
-        opaque = np.full((len(values), 1), 65535, np.uint16)  # four, so that every row is aligned
-        index = self.accessor(np.concatenate([values, opaque], 1), _VERTICES)
-        self.json["accessors"][index]["normalized"] = True
-        return index
+    def _floats(self, values: dict[str, np.ndarray]) -> dict[str, int]:
+        return {k: self._colours(v) if k == "COLOR_0" else self.vertices(v) for k, v in values.items()}
+
+    def _quantised(self, values: dict[str, np.ndarray]) -> tuple[dict[str, int], dict[str, Any]]:
+        """Attributes, and what the node holds for them."""
+        low = values["POSITION"].min(0)
+        size = max(float((values["POSITION"] - low).max()), 1e-6)
+        steps = np.rint((values["POSITION"] - low) * (_LEVELS / size)).astype(np.uint16)
+        eighths = np.rint(values["NORMAL"] * 127).astype(np.int8)
+        attributes = {
+            "POSITION": self.accessor(steps, _VERTICES, bounds=True, stride=8),
+            "NORMAL": self._normalised(self.accessor(eighths, _VERTICES, stride=4)),
+        }
+        if "TEXCOORD_0" in values:
+            places = np.rint(np.clip(values["TEXCOORD_0"], 0, 1) * 65535).astype(np.uint16)
+            attributes["TEXCOORD_0"] = self._normalised(self.accessor(places, _VERTICES))
+        if "COLOR_0" in values:
+            attributes["COLOR_0"] = self._colours(np.rint(values["COLOR_0"] / 257).astype(np.uint8))
+        self._needs("KHR_mesh_quantization")
+        return attributes, {"translation": low.tolist(), "scale": [size / _LEVELS] * 3}
+
+    def _draco(self, values: dict[str, np.ndarray], faces: np.ndarray) -> dict[str, Any]:
+        """A primitive whose accessors have no data of their own."""
+        found, extension = packed(faces, values), "KHR_draco_mesh_compression"
+        attributes = {k: self.add("accessors", _described(v, bounds=k == "POSITION")) for k, v in found.values.items()}
+        if "COLOR_0" in attributes:
+            self._normalised(attributes["COLOR_0"])
+        kind = np.uint16 if len(found.values["POSITION"]) <= 0xFFFF else np.uint32
+        indices = self.add("accessors", _described(np.zeros(3 * found.triangles, kind)))
+        self._needs(extension)
+        held = {"bufferView": self._view(found.data), "attributes": found.ids}
+        return {"attributes": attributes, "indices": indices, "extensions": {extension: held}}
+
+    def _needs(self, extension: str) -> None:
+        self.json["extensionsUsed"] = self.json["extensionsRequired"] = [extension]
+
+    def _normalised(self, accessor: int) -> int:
+        self.json["accessors"][accessor]["normalized"] = True
+        return accessor
+
+    def _colours(self, values: np.ndarray) -> int:
+        return self._normalised(self.accessor(values, _VERTICES))
+
+    def _view(self, data: bytes, **about: int) -> int:
+        """A buffer view of its own."""
+        view = {"buffer": 0, "byteOffset": self._length, "byteLength": len(data)} | about
+        self._parts.append(data + b"\0" * (-len(data) % 4))
+        self._length += len(self._parts[-1])
+        return self.add("bufferViews", view)
 
     def texture(self, name: str, jpeg: bytes) -> int:
-        view = self.add("bufferViews", {"buffer": 0, "byteOffset": self._length, "byteLength": len(jpeg)})
-        self._parts.append(jpeg + b"\0" * (-len(jpeg) % 4))
-        self._length += len(self._parts[-1])
-        image = self.add("images", {"name": name, "mimeType": "image/jpeg", "bufferView": view})
+        image = self.add("images", {"name": name, "mimeType": "image/jpeg", "bufferView": self._view(jpeg)})
         sampler = self.json["samplers"].index(_SMOOTH) if _SMOOTH in self.json.get("samplers", []) else None
         sampler = self.add("samplers", _SMOOTH) if sampler is None else sampler
         return self.add("textures", {"source": image, "sampler": sampler})
 
-    def mesh(
-        self,
-        name: str,
-        attributes: dict[str, int],
-        faces: np.ndarray,
-        colour: tuple[int, int, int] | None,
-        texture: int | None = None,
-    ) -> int:
-        """``colour`` None: white, for what vertices or a texture say."""
-        if not len(faces):
-            raise ValueError(f"{name} has no faces")
+    def indices(self, faces: np.ndarray) -> int:
         kind = np.uint16 if faces.max() < 0xFFFF else np.uint32  # 65535 itself is reserved
+        return self.accessor(faces.astype(kind).ravel(), _INDICES)
+
+    def mesh(
+        self, name: str, primitive: dict[str, Any], colour: tuple[int, int, int] | None, texture: int | None = None
+    ) -> int:
+        """A mesh of one primitive, given without a material. ``colour`` None: white, for what vertices or a texture
+        say."""
         base = [1.0, 1.0, 1.0] if colour is None else linear(colour).tolist()
         surface: dict[str, Any] = {"baseColorFactor": [*base, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.75}
         if texture is not None:
             surface["baseColorTexture"] = {"index": texture}
-        primitive = {
-            "attributes": attributes,
-            "indices": self.accessor(faces.astype(kind).ravel(), _INDICES),
-            "material": self._material(name if colour is not None or texture is not None else "colours", surface),
-        }
+        known = name if colour is not None or texture is not None else "colours"
+        primitive = primitive | {"material": self._material(known, surface)}
         return self.add("meshes", {"name": name, "primitives": [primitive]})
 
     def _material(self, name: str, surface: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Fewer triangles within a stated distance of the mesh that was there, and vertices that ride on another mesh.
+"""Fewer triangles within a stated distance of the mesh that was there.
 
 Triangles are collapsed by quadric errors (Garland and Heckbert 1997, Open3D's), which state no distance; so the
 distance is measured, from points of either surface to the other, and the fewest triangles that keep it are taken.
@@ -6,20 +6,19 @@ distance is measured, from points of either surface to the other, and the fewest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.meshes.geometry import check_mesh, vertex_normals
-from pipeline.raster import blend
+from pipeline.meshes.geometry import check_mesh
 
 SHARE = 0.999
 """Of the points measured, so many keep the bound: a crease between chin and neck does not decide for all the rest."""
 COUNTS = tuple(round(500 * 2 ** (k / 3)) for k in range(26))
 """Numbers of triangles that are tried, up to 160 000."""
 _COARSE = 24_000  # every mesh is first brought down to this, so that a trial costs little
-_MOST_POINTS = 40_000
+_POINTS = 40_000
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def simplified(vertices: np.ndarray, faces: np.ndarray, bound_m: float, guess: i
     if not len(faces):
         raise ValueError("a mesh without faces cannot be simplified")
     whole = Simplified(np.asarray(vertices, np.float64), np.asarray(faces, np.int32))
-    measure = _Measure(whole.vertices, whole.faces)
+    measure = Measure(whole.vertices, whole.faces)
     trials: dict[int, Simplified] = {}
     coarse = _collapsed(whole.vertices, whole.faces, _COARSE) if len(faces) > 1.5 * _COARSE else None
 
@@ -92,7 +91,7 @@ def _collapsed(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.
     return np.asarray(mesh.vertices).copy(), np.asarray(mesh.triangles).astype(np.int32)
 
 
-class _Measure:
+class Measure:
     """Distances between a mesh and others that stand for it."""
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
@@ -111,9 +110,17 @@ class _Measure:
 
 
 def _surface_points(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Corners and middles of triangles, some of them where there are very many."""
-    points = np.concatenate([vertices[np.unique(faces)], vertices[faces].mean(1)])
-    return points[:: max(1, len(points) // _MOST_POINTS)]
+    """Points spread evenly over the surface by area, the same for the same mesh: no triangle's share of them is by more
+    than one from its share of the surface."""
+    corners = np.asarray(vertices, np.float64)[faces]
+    along, across = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = np.cumsum(np.linalg.norm(np.cross(along, across), axis=1))
+    number = np.arange(_POINTS)
+    at = np.minimum(np.searchsorted(area, (number + 0.5) / _POINTS * area[-1]), len(faces) - 1)
+    u, v = (number * 0.7548776662466927) % 1, (number * 0.5698402909980532) % 1  # the R2 sequence (Roberts 2018)
+    over = u + v > 1
+    u, v = np.where(over, 1 - u, u)[:, None], np.where(over, 1 - v, v)[:, None]
+    return corners[at, 0] + u * along[at] + v * across[at]
 
 
 def _distances(scene, points: np.ndarray) -> np.ndarray:
@@ -122,55 +129,3 @@ def _distances(scene, points: np.ndarray) -> np.ndarray:
 
 def _told(*distances: np.ndarray) -> tuple[float, float]:
     return max(float(np.quantile(d, SHARE)) for d in distances), max(float(d.max()) for d in distances)
-
-
-@dataclass(frozen=True)
-class Riding:
-    """Vertices (K, 3) that ride on triangles of another mesh, wherever that one moves.
-
-    Attributes:
-        corners: (K, 3) vertices of the other mesh. weights: (K, 3), rows sum to 1. away: (K,) metres off its surface,
-            along its normal. faces: (G, 3) of the K.
-    """
-
-    corners: np.ndarray
-    weights: np.ndarray
-    away: np.ndarray
-    faces: np.ndarray
-
-    @classmethod
-    def of(cls, vertices: np.ndarray, carried_by: np.ndarray, faces: np.ndarray, carrier_faces: np.ndarray) -> Riding:
-        """Vertices (K, 3) with their ``faces``, on the nearest places of the mesh ``carried_by`` (V, 3)."""
-        from pipeline.raster_open3d import RayScene
-
-        found = RayScene(carried_by, carrier_faces, threads=1).nearest(vertices)
-        corners = carrier_faces[found["triangle"]]
-        weights = np.column_stack([1 - found["uv"].sum(1), found["uv"]]).astype(np.float64)
-        normals = _unit(blend(weights, corners, vertex_normals(carried_by, carrier_faces)))
-        places = blend(weights, corners, np.asarray(carried_by, np.float64))
-        return cls(corners, weights, ((vertices - places) * normals).sum(1), faces)
-
-    def places(self, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """(K, 3) where they are when the other mesh has ``vertices`` (V, 3)."""
-        normals = _unit(blend(self.weights, self.corners, vertex_normals(vertices, faces)))
-        return self.values(np.asarray(vertices, np.float64)) + normals * self.away[:, None]
-
-    def values(self, values: np.ndarray) -> np.ndarray:
-        """(K, D) mixtures of what the other mesh's vertices (V, D) have."""
-        return blend(self.weights, self.corners, values)
-
-
-def riding_simplified(poses: Sequence[np.ndarray], faces: np.ndarray, bound_m: float) -> tuple[Riding, float] | None:
-    """One light topology for a mesh in all its poses (V, 3), within ``bound_m`` in each of them as ``simplified`` has
-    it, and the largest error; None if there is none."""
-    for share in (1.0, 0.85, 0.6, 0.4):
-        light = simplified(poses[0], faces, bound_m * share)
-        riding = Riding.of(light.vertices, poses[0], light.faces, np.asarray(faces))
-        errors = [_Measure(p, faces)(riding.places(p, faces), riding.faces).error_m for p in poses]
-        if max(errors) <= bound_m:
-            return riding, max(errors)
-    return None
-
-
-def _unit(directions: np.ndarray) -> np.ndarray:
-    return directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)

@@ -12,6 +12,7 @@ from pipeline.cameras import Camera
 from pipeline.meshes.glb import StillMesh
 from pipeline.quality.drawing import draw_tag
 from pipeline.raster import Raster, RasterResult, Window, projected_window
+from pipeline.texture.atlas import decoded, looked_up
 from pipeline.texture.views import Seen
 
 GROUND = 236
@@ -51,14 +52,24 @@ def view_score(
     shown = result.hit & ~hidden[y0:y1, x0:x1]
     both = cut.mask & shown
     error = None
-    if mesh.colours is not None and both.any():
+    if _coloured(mesh) and both.any():
         error = float(np.abs(painted(result, mesh, gain)[both] - cut.image[both]).mean())
     return ViewScore(float(both.sum() / max(1, (cut.mask | shown).sum())), error)
 
 
+def _coloured(mesh: StillMesh) -> bool:
+    return mesh.skin is not None or mesh.colours is not None
+
+
 def painted(result: RasterResult, mesh: StillMesh, gain: np.ndarray) -> np.ndarray:
-    """(H, W, 3) float32 0..255 of a rendered mesh with colours, in the exposure of the camera whose gain is given."""
-    return np.clip(result.interpolate(mesh.faces, mesh.colours, 0.0) / np.asarray(gain, np.float32), 0, 255)
+    """(H, W, 3) float32 0..255 of a rendered mesh with texture or colours, in the exposure of the camera that has the
+    gain."""
+    if mesh.skin is not None:
+        coordinates = result.interpolate(mesh.skin.faces, mesh.skin.uv, 0.0)
+        own = np.where(result.hit[..., None], looked_up(decoded(mesh.skin.image), coordinates), 0).astype(np.float32)
+    else:
+        own = result.interpolate(mesh.faces, mesh.colours, 0.0)
+    return np.clip(own / np.asarray(gain, np.float32), 0, 255)
 
 
 def comparison(
@@ -111,7 +122,7 @@ def _rendered(
     picture = np.zeros((*depth.shape, 3), np.float32)
     for mesh, gain in meshes:
         result = raster.render(mesh.vertices, mesh.faces, camera)
-        if mesh.colours is None:
+        if not _coloured(mesh):
             light = 0.35 + 0.65 * np.abs(result.normal @ camera.R[2].astype(np.float32))
             colours = light[..., None] * np.array(mesh.colour, np.float32)
         else:

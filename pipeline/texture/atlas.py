@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from pipeline.raster import blend
+from pipeline.raster import blend, corner_weights
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ class Atlas:
         down = np.broadcast_to(np.array([0, 0, 1], np.float32), origins.shape)
         hits = RayScene(flat, self.uv_faces, threads=1).cast(origins, down)
         shown = np.flatnonzero(hits["triangle"] >= 0)
-        uv = hits["uv"][shown]
-        weights = np.column_stack([1 - uv.sum(1), uv])
-        return origins[shown][:, [1, 0]].astype(int), hits["triangle"][shown], weights
+        return origins[shown][:, [1, 0]].astype(int), hits["triangle"][shown], corner_weights(hits["uv"][shown])
 
     @property
     def count(self) -> int:
@@ -78,3 +76,19 @@ class Atlas:
 def encoded(image: np.ndarray, quality: int = 90) -> bytes:
     """A texture as JPEG."""
     return cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
+
+
+def decoded(jpeg: bytes) -> np.ndarray:
+    """(size, size, 3) uint8 of a texture."""
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def looked_up(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """(..., 3) float64 of a texture at coordinates (..., 2), v upwards, between texels as viewers do."""
+    size = np.array([image.shape[1], image.shape[0]])
+    at = np.clip(np.stack([uv[..., 0], 1 - uv[..., 1]], -1) * size - 0.5, 0, size - 1)
+    low = np.minimum(at.astype(int), size - 2)
+    right, down = np.moveaxis(at - low, -1, 0)[..., None]
+    x, y = np.moveaxis(low, -1, 0)
+    above = image[y, x] * (1 - right) + image[y, x + 1] * right
+    return above * (1 - down) + (image[y + 1, x] * (1 - right) + image[y + 1, x + 1] * right) * down

@@ -10,6 +10,7 @@ from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
 from pipeline.meshes.geometry import neighbours, vertex_normals
+from pipeline.raster import corner_weights
 from pipeline.texture.views import ColourView
 
 SHARPNESS = 2.0
@@ -127,7 +128,7 @@ def carried_over(
     from pipeline.raster_open3d import RayScene
 
     found = RayScene(vertices, faces, threads=1).nearest(fine_vertices)
-    weights = np.column_stack([1 - found["uv"].sum(1), found["uv"]]).astype(np.float64)
+    weights = corner_weights(found["uv"])
     rows = np.repeat(np.arange(len(fine_vertices)), 3)
     spread = sparse.csr_matrix((weights.ravel(), (rows, faces[found["triangle"]].ravel())),
                                (len(fine_vertices), len(vertices)))

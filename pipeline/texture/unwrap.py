@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.meshes.geometry import check_mesh, vertex_normals
+from pipeline.raster import blend, corner_weights
 from pipeline.texture.atlas import Atlas
-from pipeline.texture.colours import blended, trusted
+from pipeline.texture.colours import agreeing, blended, trusted
 from pipeline.texture.views import ColourView
 
 PADDING = 2
 """Texels between charts, so that they do not bleed into one another."""
+JPEG_QUALITY = 85
+"""Of textures of single frames: a fifth smaller than at 90."""
 
 
 def unwrapped(vertices: np.ndarray, faces: np.ndarray, size: int) -> Atlas:
@@ -37,15 +40,34 @@ def unwrapped(vertices: np.ndarray, faces: np.ndarray, size: int) -> Atlas:
 
 
 def texture_of(
-    atlas: Atlas, vertices: np.ndarray, colours: np.ndarray, views: Sequence[ColourView], gains: np.ndarray
+    atlas: Atlas,
+    vertices: np.ndarray,
+    fine: tuple[np.ndarray, np.ndarray],
+    colours: np.ndarray,
+    views: Sequence[ColourView],
+    gains: np.ndarray,
 ) -> np.ndarray:
-    """(size, size, 3) uint8 texture of a mesh (V, 3) from views, balanced by gains (C, 3); where they say little it
-    takes what the vertices' colours (V, 3) say."""
-    spread = atlas.points(np.asarray(colours, np.float64))
+    """(size, size, 3) uint8 texture of a light mesh, from what the views show of the fine mesh that it stands for.
+
+    Places of the light one are looked up where they lie on the fine one, or views from different sides would blur them.
+
+    Args:
+        vertices: (K, 3) of the light mesh. fine: vertices (V, 3) and faces of the other.
+        colours: (V, 3) of the fine vertices, which count where views say little or disagree.
+        views, gains: cameras and their factors (C, 3).
+    """
+    from pipeline.raster_open3d import RayScene
+
+    places, faces = np.asarray(fine[0], np.float64), np.asarray(fine[1])
+    on = RayScene(places, faces, threads=1).nearest(atlas.points(vertices))
+    corners, weights = faces[on["triangle"]], corner_weights(on["uv"])
+    spread = blend(weights, corners, np.asarray(colours, np.float64))
     if not views:
         return atlas.image(spread)
-    points, normals = atlas.points(vertices), atlas.points(vertex_normals(vertices, atlas.faces).astype(np.float64))
+    normals = blend(weights, corners, vertex_normals(places, faces).astype(np.float64))
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    seen, weight = blended([v.sample(points, normals) for v in views], gains)
+    points = blend(weights, corners, places)
+    samples = agreeing([v.sample(points, normals) for v in views], gains, spread)
+    seen, weight = blended(samples, gains)
     sure = trusted(weight)[:, None]
     return atlas.image(sure * seen + (1 - sure) * spread)

@@ -9,13 +9,10 @@ import numpy as np
 
 from data.surface_scenes import SurfaceScene, Triangles
 from pipeline.cameras import Camera
-from pipeline.meshes.colours import person_colour
-from pipeline.meshes.geometry import vertex_normals
+from pipeline.quality.closeup import shaded
 from pipeline.raster import projected_window
-from pipeline.raster_open3d import Open3DRaster
 
 TILE = 300  # pixels, height of a tile
-_LIGHT = np.array([-0.35, -0.55, -0.75])  # in the camera: from its upper left
 
 
 def compare(scene: SurfaceScene, meshes: Mapping[str, Sequence[Triangles]]) -> bytes:
@@ -24,7 +21,8 @@ def compare(scene: SurfaceScene, meshes: Mapping[str, Sequence[Triangles]]) -> b
     columns = {**meshes, **({"truth": truth} if truth else {})}
     half = max(1, len(scene.rig) // 2)
     sides = [_framed(scene.rig.cameras[k], scene) for k in (0, half)]
-    rows = [[_named(_shaded(camera, parts), name) for name, parts in columns.items()] for camera in sides]
+    people = {name: dict(enumerate(parts)) for name, parts in columns.items()}
+    rows = [[_named(shaded(camera, them, 255), name) for name, them in people.items()] for camera in sides]
     views = [_crop(c, i, scene) for c, i in zip(scene.rig.cameras, scene.images, strict=True)]
     sheets = [_row(views), *(_row(tiles) for tiles in rows)]
     width = max(s.shape[1] for s in sheets)
@@ -53,26 +51,6 @@ def _framed(camera: Camera, scene: SurfaceScene) -> Camera:
     """The camera, cut to the people and scaled to a tile."""
     x0, y0, x1, y1 = window = _window(camera, scene)
     return camera.cropped(window).scaled((max(1, round((x1 - x0) * TILE / (y1 - y0))), TILE))
-
-
-def _shaded(camera: Camera, parts: Sequence[Triangles]) -> np.ndarray:
-    """(H, W, 3) uint8: grey-lit surfaces, each person in a colour of their own."""
-    counts = [len(v) for v, _ in parts]
-    vertices = np.concatenate([v for v, _ in parts])
-    starts = np.cumsum([0, *counts[:-1]])
-    faces = np.concatenate([np.asarray(f, np.int64) + s for (_, f), s in zip(parts, starts, strict=True)])
-    picture = np.full((camera.size[1], camera.size[0], 3), 255.0)
-    if not len(faces):
-        return picture.astype(np.uint8)
-    result = Open3DRaster(threads=1).render(vertices, faces, camera)
-    hit = result.hit
-    normals = result.interpolate(faces, vertex_normals(vertices, faces))[hit] @ camera.R.T
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    normals *= np.where(normals[:, 2:] > 0, -1, 1)  # both sides are seen
-    light = 0.3 + 0.7 * np.clip(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0, 1)
-    colours = np.repeat([0.35 * np.array(person_colour(k)) + 0.65 * 205 for k in range(len(parts))], counts, axis=0)
-    picture[hit] = colours[faces[result.triangle[hit], 0]] * light[:, None]
-    return picture.clip(0, 255).astype(np.uint8)
 
 
 def _named(tile: np.ndarray, name: str) -> np.ndarray:

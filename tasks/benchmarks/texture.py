@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from data.surface_scenes import CATEGORIES, SurfaceScene
+from data.surface_scenes import CATEGORIES, SurfaceScene, Triangles
 from pipeline.config import Number, Section
 from pipeline.errors import InputError
 from tasks.benchmarks.benchmark import Benchmark, Request, Row
 from tasks.benchmarks.scene_sources import DatasetConfig, open_source
 
-Method = Literal["ours", "ours_light", "unbalanced", "mean"]
+Method = Literal["ours", "ours_light", "ours_vertices", "unbalanced", "mean"]
 Category = Literal["single", "occluded", "two_natural", "two_close", "three"]
 MEASURES = {"colour_error": 2, "seen_error": 2, "seen_share": 3, "given_views_error": 2}
 
@@ -24,13 +25,15 @@ class TextureBenchmark(Section):
 
     dataset: DatasetConfig = Field(DatasetConfig(), description="Where the scenes come from.")
     methods: list[Method] = Field(
-        ["ours", "ours_light", "unbalanced", "mean"], min_length=1, description="How colours are made."
+        ["ours", "ours_light", "ours_vertices", "unbalanced", "mean"], min_length=1,
+        description="How colours are made.",
     )
     categories: list[Category] = Field(list(CATEGORIES), min_length=1, description="Of scenes.")
     scenes: int | None = Field(1, ge=1, description="The first so many of each category; null: all.")
     views: int = Field(7, ge=3, le=24, description="Cameras round the scene, the one left out included.")
     left_out: int = Field(2, ge=1, description="So many cameras are left out, one after another.")
-    simplify_mm: Number = Field(5.0, gt=0, description="Of ours_light, as export.simplify_mm.")
+    simplify_mm: Number = Field(5.0, gt=0, description="Of light meshes, as export.simplify_mm.")
+    frame_texture: int = Field(256, ge=64, le=4096, description="Of ours_light, as export.frame_texture.")
 
 
 def run(config: TextureBenchmark, request: Request) -> list[Row]:
@@ -41,9 +44,8 @@ def run(config: TextureBenchmark, request: Request) -> list[Row]:
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for category in config.categories:
         for name in source.names(category)[: config.scenes]:
-            scene = source.load(name, config.views)
-            for method in config.methods:
-                found.setdefault((method, category), []).extend(_scores(scene, method, config))
+            for method, score in _scores(source.load(name, config.views), config):
+                found.setdefault((method, category), []).append(score)
             request.tell(f"texture: {name}")
     rows = []
     for (method, category), scores in found.items():
@@ -52,11 +54,11 @@ def run(config: TextureBenchmark, request: Request) -> list[Row]:
     return sorted(rows, key=lambda row: config.methods.index(row["method"]))
 
 
-def _scores(scene: SurfaceScene, method: Method, config: TextureBenchmark) -> Iterator[dict[str, float]]:
-    """Of every person in every camera that is left out."""
+def _scores(scene: SurfaceScene, config: TextureBenchmark) -> Iterator[tuple[Method, dict[str, float]]]:
+    """Of every method and person in every camera that is left out."""
     from pipeline.meshes.simplify import simplified
     from pipeline.raster_open3d import Open3DRaster
-    from pipeline.texture.colours import carried_over
+    from pipeline.texture.unwrap import unwrapped
     from pipeline.texture.views import Seen, colour_views
 
     raster = Open3DRaster(threads=1)
@@ -69,20 +71,53 @@ def _scores(scene: SurfaceScene, method: Method, config: TextureBenchmark) -> It
             for c, image, labels in zip(scene.rig.cameras, scene.images, scene.labels, strict=True)
             if (labels == number).any()
         }
-        light = simplified(vertices, faces, config.simplify_mm / 1000) if method == "ours_light" else None
+        light = atlas = None
+        if {"ours_light", "ours_vertices"} & {*config.methods}:
+            light = simplified(vertices, faces, config.simplify_mm / 1000)
+            atlas = unwrapped(light.vertices, light.faces, config.frame_texture)
         everybody = colour_views(vertices, faces, seen, raster)
         for out in [c.name for c in scene.rig.cameras][: config.left_out]:
             given = [n for n in everybody if n != out]
             if out not in everybody or not given:
                 continue
-            colours, covered = METHODS[method](vertices, faces, [everybody[n] for n in given])
-            mesh, values, known = (vertices, faces), colours, covered
-            if light is not None:
-                mesh = (light.vertices, light.faces)
-                values, known = carried_over(*mesh, vertices, colours), _nearest(covered, vertices, light.vertices)
-            held = _error(everybody[out], *mesh, values, known, raster)
-            rest = [_error(everybody[n], *mesh, values, known, raster)["colour_error"] for n in given]
-            yield held | {"seen_share": float(covered.mean()), "given_views_error": float(np.nanmean(rest))}
+            for method in config.methods:
+                shown, covered = _shown(method, (vertices, faces), light, atlas, [everybody[n] for n in given])
+                held = _error(everybody[out], shown, raster)
+                rest = [_error(everybody[n], shown, raster)["colour_error"] for n in given]
+                yield method, held | {"seen_share": covered, "given_views_error": float(np.nanmean(rest))}
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A coloured mesh: colours (V, 3) 0..255, which vertices (V,) some view saw; with coordinates (V, 2), v upwards, an
+    image goes before the colours."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colours: np.ndarray
+    known: np.ndarray
+    uv: np.ndarray | None = None
+    image: np.ndarray | None = None
+
+
+def _shown(method: Method, mesh: Triangles, light, atlas, views: Sequence) -> tuple[_Shown, float]:
+    """What a method makes of a mesh, and the share of it that some view saw."""
+    from pipeline.texture.atlas import decoded, encoded
+    from pipeline.texture.colours import carried_over
+    from pipeline.texture.unwrap import JPEG_QUALITY, texture_of
+
+    colours, known, gains = METHODS[method](*mesh, views)
+    covered = float(known.mean())
+    if not method.startswith("ours_"):
+        return _Shown(*mesh, colours, known), covered
+    known = _nearest(known, mesh[0], light.vertices)
+    if method == "ours_vertices":
+        few = carried_over(light.vertices, light.faces, mesh[0], colours)
+        return _Shown(light.vertices, light.faces, few, known), covered
+    jpeg = encoded(texture_of(atlas, light.vertices, mesh, colours, views, gains), JPEG_QUALITY)
+    which, uv, faces = atlas.split()
+    nothing = np.zeros((len(which), 3))
+    return _Shown(light.vertices[which], faces, nothing, known[which], uv, decoded(jpeg)), covered
 
 
 def _nearest(values: np.ndarray, places: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -91,8 +126,8 @@ def _nearest(values: np.ndarray, places: np.ndarray, points: np.ndarray) -> np.n
     return values[cKDTree(places).query(points)[1]]
 
 
-Coloured = tuple[np.ndarray, np.ndarray]
-"""Colours (V, 3) and which vertices (V,) some view saw."""
+Coloured = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Colours (V, 3), which vertices (V,) some view saw, and the cameras' factors (C, 3)."""
 
 
 def _ours(vertices: np.ndarray, faces: np.ndarray, views: Sequence) -> Coloured:
@@ -103,13 +138,14 @@ def _ours(vertices: np.ndarray, faces: np.ndarray, views: Sequence) -> Coloured:
     normals = vertex_normals(vertices, faces).astype(np.float64)
     samples = [v.sample(vertices, normals) for v in views]
     gains = camera_gains(*(np.stack([s[k] for s in samples], 1) for k in (0, 1)))
-    return vertex_colours(vertices, faces, views, gains)
+    return *vertex_colours(vertices, faces, views, gains), gains
 
 
 def _unbalanced(vertices: np.ndarray, faces: np.ndarray, views: Sequence) -> Coloured:
     from pipeline.texture.colours import vertex_colours
 
-    return vertex_colours(vertices, faces, views, np.ones((len(views), 3)))
+    gains = np.ones((len(views), 3))
+    return *vertex_colours(vertices, faces, views, gains), gains
 
 
 def _mean(vertices: np.ndarray, faces: np.ndarray, views: Sequence) -> Coloured:
@@ -121,25 +157,31 @@ def _mean(vertices: np.ndarray, faces: np.ndarray, views: Sequence) -> Coloured:
     known = np.stack([w > 0 for _, w in samples], 1)
     total = (np.stack([c for c, _ in samples], 1) * known[..., None]).sum(1)
     seen = known.any(1)
-    return np.where(seen[:, None], total / np.maximum(known.sum(1), 1)[:, None], 128.0), seen
+    mean = np.where(seen[:, None], total / np.maximum(known.sum(1), 1)[:, None], 128.0)
+    return mean, seen, np.ones((len(views), 3))
 
 
 METHODS: dict[str, Callable[[np.ndarray, np.ndarray, Sequence], Coloured]] = {
-    "ours": _ours, "ours_light": _ours, "unbalanced": _unbalanced, "mean": _mean,
+    "ours": _ours, "ours_light": _ours, "ours_vertices": _ours, "unbalanced": _unbalanced, "mean": _mean,
 }  # fmt: skip
 
 
-def _error(view, vertices, faces, colours, known, raster) -> dict[str, float]:
+def _error(view, mesh: _Shown, raster) -> dict[str, float]:
     """Mean absolute differences, 0..255, in the view's own exposure: a factor a channel, the median of all pixels."""
-    result = raster.render(vertices, faces, view.camera)
+    from pipeline.texture.atlas import looked_up
+
+    result = raster.render(mesh.vertices, mesh.faces, view.camera)
     both = result.hit & view.mask
     if not both.any():
         return {"colour_error": np.nan, "seen_error": np.nan}
-    values = np.column_stack([colours, 255.0 * known])
-    shown, image = result.interpolate(faces, values, 0.0)[both], view.image[both].astype(np.float64)
-    factor = np.median((image + 1) / (shown[:, :3] + 1), axis=0)
-    off = np.abs(np.clip(shown[:, :3] * factor, 0, 255) - image).mean(1)
-    sure = shown[:, 3] > 127
+    sure = result.interpolate(mesh.faces, 1.0 * mesh.known[:, None], 0.0)[both][:, 0] > 0.5
+    if mesh.image is None:
+        shown = result.interpolate(mesh.faces, mesh.colours, 0.0)[both]
+    else:
+        shown = looked_up(mesh.image, result.interpolate(mesh.faces, mesh.uv, 0.0)[both])
+    image = view.image[both].astype(np.float64)
+    factor = np.median((image + 1) / (shown + 1), axis=0)
+    off = np.abs(np.clip(shown * factor, 0, 255) - image).mean(1)
     return {"colour_error": float(off.mean()), "seen_error": float(off[sure].mean()) if sure.any() else np.nan}
 
 
