@@ -307,8 +307,8 @@ class ExportConfig(Section):
     )
     texture_size: int = Field(1024, ge=64, le=8192, description="Texels a side of the texture in session.glb.")
     frame_texture: int = Field(
-        256, ge=0, le=4096, description="Texels a side of a texture image in the GLB of every surface a frame; 0: none, "
-        "colours on its vertices. 512 shows all that a camera at 3 mm a pixel does, in twice the bytes."
+        256, ge=0, le=4096, description="Texels a side of a texture image in the GLB of every surface a frame; 0: none,"
+        " colours on its vertices. 512 shows all that a camera at 3 mm a pixel does, in twice the bytes."
     )
     blur_faces: bool = Field(
         False, description="Blur faces in overlays, report, inspected pictures, stills' pictures, textures and vertex "
