@@ -51,11 +51,13 @@ class Phase:
         options: how it is trained.
         make: builds network and data; called when its turn has come, with the job's folder, so that it can read what
             earlier phases left there.
+        folder: None: named after the phase, under the job's; another where jobs share a phase.
     """
 
     name: str
     options: TrainingOptions
     make: Callable[[Path], Training]
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def run(job: Job, stop_after_s: float | None, made_by: str) -> int:
     begin, phases = time.monotonic(), {}
     for phase in job.phases:
         left = None if stop_after_s is None else max(0.0, stop_after_s - (time.monotonic() - begin))
-        folder = job.folder / phase.name
+        folder = phase.folder or job.folder / phase.name
         try:
             training = phase.make(job.folder)
             with _Bar(phase.name, phase.options.steps) as bar:

@@ -14,6 +14,8 @@ from pipeline.body.regressor import regress, regressor_for
 from pipeline.files import write_atomic
 
 BODY_JOINTS = 22
+BODY_EVERY = 23
+"""A cutout keeps so manieth vertex of its body."""
 STEP_M = 0.02
 """Detail of the meshes: less than a pixel for people up to about 90 pixels tall."""
 
@@ -27,7 +29,7 @@ class Cutout:
         rotations: (22, 3, 3) float32, of the first joint in the world, of the others in their parents (SMPL-X).
         betas: (10,) float32.
         joints: (19, 3) float32 SKEL-19.
-        body: (S, 3) float32 some vertices of the body beneath, for its extent.
+        body: (S, 3) float32 every ``BODY_EVERY``th vertex of the body beneath.
     """
 
     vertices: np.ndarray
@@ -62,7 +64,7 @@ def cut_out(people: People, posed: Posed) -> Cutout:
         local.astype(np.float32),
         posed.parameters["betas"][0].astype(np.float32),
         (joints - middle).astype(np.float32),
-        (posed.vertices[::23] - middle).astype(np.float32),
+        (posed.vertices[::BODY_EVERY] - middle).astype(np.float32),
     )
 
 

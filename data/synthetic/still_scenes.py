@@ -174,7 +174,7 @@ def _drawn(meshes, camera: Camera, g: np.random.Generator, horizon: float) -> tu
     light /= np.linalg.norm(light)
     ambient = g.uniform(0.35, 0.7)
     colours = np.concatenate([c for _, _, c in meshes]).astype(np.float32)
-    picture = cv2.resize(_background(g, (width, height), horizon), size, interpolation=cv2.INTER_LINEAR)
+    picture = cv2.resize(background(g, (width, height), horizon), size, interpolation=cv2.INTER_LINEAR)
     normals = vertex_normals(vertices, faces)
     shade = ambient + (1 - ambient) * np.clip(seen.interpolate(faces, normals, 0.0) @ light, 0, 1)
     tint = g.uniform(0.85, 1.15, 3) * g.uniform(0.75, 1.2)
@@ -187,7 +187,7 @@ def _drawn(meshes, camera: Camera, g: np.random.Generator, horizon: float) -> tu
     return np.clip(np.rint(small), 0, 255).astype(np.uint8), owner[::sharp, ::sharp]
 
 
-def _background(g: np.random.Generator, size: tuple[int, int], horizon: float) -> np.ndarray:
+def background(g: np.random.Generator, size: tuple[int, int], horizon: float) -> np.ndarray:
     """(H, W, 3) float32: a floor that recedes, something behind it, and clutter that is nobody."""
     width, height = size
     rows = np.arange(height, dtype=np.float32)[:, None]

@@ -26,9 +26,11 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 
 
 def norm_of(kind: str) -> Norm:
-    """"frozen" or "group"."""
+    """"frozen", "batch" or "group"."""
     if kind == "frozen":
         return FrozenBatchNorm
+    if kind == "batch":
+        return nn.BatchNorm2d
     return lambda channels: nn.GroupNorm(max(1, channels // 8), channels)
 
 

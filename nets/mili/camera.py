@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nets.geometry import swing_between
+
 
 def translation(camera: Tensor, boxes: Tensor, focal: Tensor | float, principal: Tensor) -> Tensor:
     """(N, 3) metres, camera axes, of the origin of each body.
@@ -42,3 +44,28 @@ def project(points: Tensor, focal: Tensor | float, principal: Tensor) -> Tensor:
     focal = torch.as_tensor(focal, dtype=points.dtype, device=points.device)
     focal = focal.reshape(-1, 1, 1) if focal.dim() else focal
     return points[..., :2] * focal / points[..., 2:].clamp_min(0.05) + principal.reshape(-1, 1, 2)
+
+
+def from_ray(rotations: Tensor, boxes: Tensor, focal: Tensor | float, principal: Tensor) -> Tensor:
+    """Rotations (N, R, 3, 3) in camera axes of bodies whose first rotation is in the axes of a camera that looks at the
+    middle of their box. What a region shows says only that: the same body looks alike wherever it is in the picture
+    (Yu 2021, PCLs)."""
+    return _turned(_to_middle(rotations, boxes, focal, principal), rotations)
+
+
+def to_ray(rotations: Tensor, boxes: Tensor, focal: Tensor | float, principal: Tensor) -> Tensor:
+    """The inverse of ``from_ray``."""
+    return _turned(_to_middle(rotations, boxes, focal, principal).transpose(-1, -2), rotations)
+
+
+def _turned(by: Tensor, rotations: Tensor) -> Tensor:
+    return torch.cat([by[:, None] @ rotations[:, :1], rotations[:, 1:]], 1)
+
+
+def _to_middle(like: Tensor, boxes: Tensor, focal: Tensor | float, principal: Tensor) -> Tensor:
+    """(N, 3, 3) that turn the camera's axis to the rays through the middles of boxes (N, 4)."""
+    focal = torch.as_tensor(focal, dtype=like.dtype, device=like.device).reshape(-1, 1)
+    across = ((boxes[:, :2] + boxes[:, 2:]) / 2 - principal) / focal
+    ray = torch.cat([across, torch.ones_like(across[:, :1])], -1).to(like.dtype)
+    ahead = torch.tensor([0.0, 0.0, 1.0], dtype=like.dtype, device=like.device)
+    return swing_between(ahead.expand_as(ray), ray)

@@ -68,12 +68,14 @@ class BoxHead(nn.Module):
 
 
 class Bodies(NamedTuple):
-    """Bodies of N regions: rotations (N, R, 3, 3) in camera axes, betas (N, 10), camera (N, 3): scale and shifts of a
-    box (``nets.mili.camera``)."""
+    """Bodies of N regions: rotations (N, R, 3, 3), betas (N, 10), camera (N, 3): scale and shifts of a box
+    (``nets.mili.camera``); six (N, 6 R): the numbers that the rotations are made of. The first rotation is in the
+    camera's axes, or in those of ``MiliOptions.ray_frame``."""
 
     rotations: Tensor
     betas: Tensor
     camera: Tensor
+    six: Tensor
 
 
 class BodyHead(nn.Module):
@@ -81,9 +83,8 @@ class BodyHead(nn.Module):
 
     def __init__(self, options: MiliOptions) -> None:
         super().__init__()
-        width, norm = options.body_width, norm_of("frozen" if options.norm == "frozen" else options.norm)
-        if options.norm == "frozen":
-            norm = nn.BatchNorm2d  # trained, as released: these layers come from no pretraining
+        # Trained batch norms where the backbone's are frozen, as released.
+        width, norm = options.body_width, norm_of("batch" if options.norm == "frozen" else options.norm)
         inputs = [options.pyramid, *[width] * 3]
         self.convs = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, width, 3, 2 if k == 3 else 1, 1), norm(width)) for k, c in enumerate(inputs)
@@ -113,7 +114,7 @@ class BodyHead(nn.Module):
             y = self.dropout(nn_functional.relu(self.fc2(y)))
             numbers = self.dec(y) + numbers
         six, betas, camera = numbers.float().split([self.six, BETAS, CAMERA], 1)
-        return Bodies(rotations_from(six), betas, camera)
+        return Bodies(rotations_from(six), betas, camera, six)
 
 
 def rotations_from(six: Tensor) -> Tensor:

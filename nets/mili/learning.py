@@ -20,7 +20,7 @@ from torch.nn import functional as nn_functional
 
 from nets.mili import camera, priors, regions, together
 from nets.mili.assigning import ANCHORS, PROPOSALS, Assignment, assign
-from nets.mili.body import BodyPoints
+from nets.mili.body import BodyPoints, BodyShape
 from nets.mili.heads import MASK_SIDE, Bodies
 from nets.mili.network import TOP, Features, MiliNetwork, ProposalOptions
 
@@ -61,7 +61,9 @@ class Pairs:
 @dataclass(frozen=True)
 class Weights:
     """Of the losses. Those of ``L_mul`` are the released ones, but for ``order``, which is a mean over pixels where two
-    people meet here and over all pixels there; the paper does not give ``contrastive``, ``mask``, ``restoration``."""
+    people meet here and over all pixels there; the paper does not give ``contrastive``, ``mask``, ``restoration``.
+    ``six`` is ours: of the numbers that rotations are made of. They can be the mean of what may be true, as no rotation
+    can, and the gradient does not vanish for who faces the wrong way."""
 
     proposal: float = 1.0
     proposal_box: float = 1.0
@@ -71,6 +73,7 @@ class Weights:
     joints: float = 1.0
     vertices: float = 1.0
     pose: float = 1.0
+    six: float = 0.0
     betas: float = 0.01
     adversary: float = 1 / 60
     penetration: float = 0.01
@@ -223,35 +226,22 @@ class Learner(nn.Module):
         true = _gathered(batch.people, [rows for _, rows in taught])
         image = _image_of([len(b) for b, _ in taught], boxes.device)
         bodies = self.network.bodies(seen.levels, [b for b, _ in taught])
+        focal, principal = batch.focal[image], batch.principal[image]
+        upright = true.rotations
+        if self.network.options.ray_frame:
+            bodies = bodies._replace(rotations=camera.from_ray(bodies.rotations, boxes, focal, principal))
+            upright = camera.to_ray(upright, boxes, focal, principal)
         shape = self.body(bodies.rotations, bodies.betas)
         with torch.no_grad():
             wanted = self.body(true.rotations, true.betas)
-        focal, principal = batch.focal[image], batch.principal[image]
         transl = camera.translation(bodies.camera, boxes, focal, principal)
-        losses = self._pose_losses(bodies, shape, wanted, true)
+        losses = pose_losses(bodies, shape, wanted, true, upright)
         pixels = camera.project(shape.keypoints + transl[:, None], focal, principal)
-        losses["keypoints"] = _keypoint_loss(pixels, true.keypoints, boxes)
+        losses["keypoints"] = keypoint_loss(pixels, true.keypoints, boxes)
         losses |= self._together_losses(shape, transl, boxes, image, taught, batch)
         if self.adversary is not None:
             losses["adversary"] = self._adversary_loss(bodies)
         return losses
-
-    def _pose_losses(self, bodies: Bodies, shape, wanted, true: People) -> dict[str, Tensor]:
-        known = true.has_body.float()
-        count = known.sum().clamp_min(1)
-        at_hip, true_hip = shape.keypoints[:, :1], wanted.keypoints[:, :1]
-        joints = shape.keypoints - at_hip
-        sure = true.joints[..., 3:]
-        of_joints = (sure * (joints - true.joints[..., :3]) ** 2).sum() / (3 * sure.sum()).clamp_min(1)
-        vertices = ((shape.vertices - at_hip) - (wanted.vertices - true_hip)).abs().mean((1, 2))
-        pose = ((bodies.rotations - true.rotations) ** 2).mean((1, 2, 3))
-        betas = ((bodies.betas - true.betas) ** 2).mean(1)
-        return {
-            "joints": of_joints,
-            "vertices": (known * vertices).sum() / count,
-            "pose": (known * pose).sum() / count,
-            "betas": (known * betas).sum() / count,
-        }
 
     def _together_losses(
         self, shape, transl: Tensor, boxes: Tensor, image: Tensor, taught: list[tuple[Tensor, Tensor]], batch: Pairs
@@ -347,7 +337,26 @@ def loss(learner: nn.Module, batch: Pairs) -> Mapping[str, Tensor]:
     return learner(batch)
 
 
-def _keypoint_loss(pixels: Tensor, true: Tensor, boxes: Tensor) -> Tensor:
+def pose_losses(
+    bodies: Bodies, shape: BodyShape, wanted: BodyShape, true: People, upright: Tensor
+) -> dict[str, Tensor]:
+    """Of N bodies in camera axes and their shapes; ``upright`` (N, R, 3, 3): true rotations in the axes in which
+    ``bodies.six`` is."""
+    known = true.has_body.float()
+    count = known.sum().clamp_min(1)
+    at_hip, true_hip = shape.keypoints[:, :1], wanted.keypoints[:, :1]
+    joints = shape.keypoints - at_hip
+    sure = true.joints[..., 3:]
+    of_joints = (sure * (joints - true.joints[..., :3]) ** 2).sum() / (3 * sure.sum()).clamp_min(1)
+    vertices = ((shape.vertices - at_hip) - (wanted.vertices - true_hip)).abs().mean((1, 2))
+    pose = ((bodies.rotations - true.rotations) ** 2).mean((1, 2, 3))
+    six = ((bodies.six - upright[..., :2].flatten(1)) ** 2).mean(1)
+    betas = ((bodies.betas - true.betas) ** 2).mean(1)
+    of_bodies = {"vertices": vertices, "pose": pose, "six": six, "betas": betas}
+    return {"joints": of_joints} | {name: (known * value).sum() / count for name, value in of_bodies.items()}
+
+
+def keypoint_loss(pixels: Tensor, true: Tensor, boxes: Tensor) -> Tensor:
     """Mean squared error of keypoints in sizes of their box, by confidence."""
     size = (boxes[:, 2:] - boxes[:, :2]).clamp_min(1)[:, None]
     sure = true[..., 2:]

@@ -13,7 +13,7 @@ from typing import Any
 
 ATTENTIONS = ("none", "shared", "separate")
 GEOMETRIES = ("legacy", "modern")
-NORMS = ("frozen", "group")
+NORMS = ("frozen", "group", "batch")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class MiliOptions:
         low: (width, height) pixels of a low-resolution image, before it is enlarged to the canvas.
         blocks: bottlenecks in each of the four stages of the backbone (ResNet-50: 3 4 6 3).
         width: channels of the first stage before expansion (ResNet-50: 64).
-        norm: "frozen" batch norms, never updated, as released; "group" for training from nothing.
+        norm: "frozen" batch norms, never updated, as released; "batch": those of a pretraining, which are updated (the
+            same weights load into both); "group" for training from nothing.
         pyramid: channels of the feature pyramid.
         geometry: of boxes: "legacy" (inclusive pixels, as in the released detector) or "modern" (edges).
         anchor_scale: side of an anchor, in strides of its level.
@@ -34,6 +35,7 @@ class MiliOptions:
         body_cells: channels kept of each of a region's 7 x 7 cells for the regressor; 0: the cells' mean, as released.
             Training from nothing needs to know where in a region something is.
         rotations: joints the body head turns: 24 (SMPL) or 22 (SMPL-X without hands).
+        ray_frame: the body head says how somebody stands before a camera that looks at them, not before the image's.
         dropout: in the body head's regressor.
         focal: pixels on the canvas; one camera for all images unless its own is known.
         attention: spatial attention before the backbone (equation 1): "none", "shared" by both resolutions or
@@ -59,6 +61,7 @@ class MiliOptions:
     body_hidden: int = 1024
     body_cells: int = 0
     rotations: int = 22
+    ray_frame: bool = False
     dropout: float = 0.5
     focal: float = 1000.0
     attention: str = "separate"
@@ -98,8 +101,8 @@ _PARTS = {"attention": "none", "mask": False, "restoration": False, "contrastive
 CRMH = MiliOptions("crmh", geometry="legacy", rotations=24, feed_back=False, **_PARTS)
 MILI = MiliOptions("mili")
 SMALL = MiliOptions(
-    "mili_small", canvas=(416, 256), blocks=(1, 2, 2, 1), width=24, norm="group", pyramid=64, anchor_scale=4.0,
-    box_hidden=192, body_width=96, body_hidden=256, body_cells=24, dropout=0.0, focal=500.0,
+    "mili_small", canvas=(416, 256), blocks=(1, 2, 2, 1), width=24, pyramid=64, anchor_scale=4.0,
+    box_hidden=192, body_width=96, body_hidden=256, body_cells=24, ray_frame=True, dropout=0.0, focal=500.0,
 )  # fmt: skip
 PRESETS = {o.name: o for o in (CRMH, MILI, SMALL)}
 

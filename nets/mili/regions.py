@@ -43,10 +43,11 @@ def pool(
     )
     which = level_of(joined, geometry, len(levels), finest)
     for k, level in enumerate(levels):
-        for b in range(len(boxes)):
+        # Taken apart once: the gradient of each level[b] would be as large as the whole batch.
+        for b, of_image in enumerate(level.unbind()):
             rows = torch.nonzero((which == k) & (image == b)).flatten()
             if len(rows):
-                out[rows] = _pooled(level[b], joined[rows], size, STRIDES[k], geometry).to(out.dtype)
+                out[rows] = _pooled(of_image, joined[rows], size, STRIDES[k], geometry).to(out.dtype)
     return out
 
 

@@ -144,11 +144,13 @@ def _people(
     if network.options.rotations != _BODY:
         betas = torch.zeros_like(betas)  # SMPL's shapes mean nothing to an SMPL-X body; its first 22 rotations do
     rotations = rotations[:, :_BODY].clone()
-    # The network knows one camera, with the box where the tile has it: what it saw is turned to where it really is.
+    # The network knows one camera, with the box where the tile has it or in its middle: what it saw is turned to where
+    # it really is.
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     on_canvas = np.array([s.tile.to_canvas(c) for (s, _), c in zip(kept, centres, strict=True)])
     middle = (np.array(network.options.canvas) - 1) / 2
-    taught = np.column_stack([(on_canvas - middle) / network.options.focal, np.ones(len(kept))])
+    across = (on_canvas - middle) / network.options.focal * (not network.options.ray_frame)
+    taught = np.column_stack([across, np.ones(len(kept))])
     real = np.column_stack([(centres - camera.principal) / camera.focal, np.ones(len(kept))])
     rotations[:, 0] = swing_between(torch.as_tensor(taught), torch.as_tensor(real)) @ rotations[:, 0]
     principal = torch.as_tensor(camera.principal)

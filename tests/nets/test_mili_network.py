@@ -65,6 +65,18 @@ def test_translation_and_camera_are_inverse_and_project_to_the_box():
     assert torch.allclose(pixels, centres + of_box[:, 1:] * size[:, None], atol=1e-3)
 
 
+def test_who_is_seen_from_the_same_side_looks_alike_wherever_they_are():
+    boxes = torch.tensor([[50.0, 30, 78, 66], [110, 10, 126, 60]])
+    principal = torch.tensor([[64.0, 48], [64, 48]])
+    seen = rotations_from(torch.randn(2, 132, generator=torch.Generator().manual_seed(0)))
+    turned = camera.from_ray(seen, boxes, 150.0, principal)
+    assert torch.allclose(turned[0], seen[0], atol=1e-6)  # in the middle of the picture both cameras are one
+    ray = torch.nn.functional.normalize(torch.tensor([54.0, -13, 150]), dim=0)
+    # What points at the camera that looks at the person points at the picture's.
+    assert torch.allclose(turned[1, 0] @ seen[1, 0].T @ torch.tensor([0.0, 0, 1]), ray, atol=1e-5)
+    assert torch.allclose(camera.to_ray(turned, boxes, 150.0, principal), seen, atol=1e-5)
+
+
 def test_assignment_draws_no_more_than_a_quarter_of_people():
     people = torch.tensor([[10.0, 10, 30, 60]])
     boxes = people.repeat(600, 1) + torch.rand(600, 1, generator=torch.Generator().manual_seed(0))
