@@ -28,7 +28,7 @@ A_FILE = 500
 SHOWN = (56, 80)
 """Width and height of a picture of a batch."""
 _BACKGROUNDS = 96
-_SHARES = (0.35, 0.55, 1.0, 1.0)
+_SHARES = (0.5, 1.0, 1.0, 1.0)
 """A batch is split in so many parts, each seen by a poorer camera: shares of the pixels along an axis."""
 
 
@@ -72,7 +72,7 @@ def _template() -> np.ndarray:
 class Varied:
     """How much single people are varied. ``heights``: pixels; ``roll``: degrees; ``noise``: of colour channels."""
 
-    heights: tuple[float, float] = (36.0, 74.0)
+    heights: tuple[float, float] = (40.0, 76.0)
     roll: float = 8.0
     noise: float = 0.3
 

@@ -158,11 +158,19 @@ def flipped(still: Still) -> Still:
 def pair(
     still: Still, low: tuple[int, int], generator: np.random.Generator, noise: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """High- and low-resolution image, both of the picture's size, float32 RGB 0..255; colour ``noise`` a channel."""
-    size = still.image.shape[1::-1]
-    poor = cv2.resize(degraded(still.image, low, generator), size, interpolation=cv2.INTER_CUBIC)
-    gain = generator.uniform(1 - noise, 1 + noise, 3)
-    return tuple(np.clip(image.astype(np.float32) * gain, 0, 255).astype(np.float32) for image in (still.image, poor))
+    """High- and low-resolution image, both of the picture's size, float32 RGB 0..255; colour ``noise`` a channel, and
+    as much in contrast, saturation and brightness."""
+    g, size = generator, still.image.shape[1::-1]
+    poor = cv2.resize(degraded(still.image, low, g), size, interpolation=cv2.INTER_CUBIC)
+    gain, contrast = g.uniform(1 - noise, 1 + noise, 3), g.uniform(1 - noise, 1 + noise)
+    saturation, brightness = g.uniform(1 - 2 * noise, 1 + noise), 80 * g.uniform(-noise, noise)
+
+    def varied(image: np.ndarray) -> np.ndarray:
+        grey = image.astype(np.float32).mean(-1, keepdims=True)
+        image = 128 + contrast * (grey + saturation * (image - grey) - 128) + brightness
+        return np.clip(image * gain, 0, 255).astype(np.float32)
+
+    return varied(still.image), varied(poor)
 
 
 def as_pairs(

@@ -62,8 +62,8 @@ class Pairs:
 class Weights:
     """Of the losses. Those of ``L_mul`` are the released ones, but for ``order``, which is a mean over pixels where two
     people meet here and over all pixels there; the paper does not give ``contrastive``, ``mask``, ``restoration``.
-    ``six`` is ours: of the numbers that rotations are made of. They can be the mean of what may be true, as no rotation
-    can, and the gradient does not vanish for who faces the wrong way."""
+    ``six`` and ``root`` are ours: of the numbers that all rotations, and the first, are made of. They can be the mean
+    of what may be true, as no rotation can, and the gradient does not vanish for who faces the wrong way."""
 
     proposal: float = 1.0
     proposal_box: float = 1.0
@@ -74,6 +74,7 @@ class Weights:
     vertices: float = 1.0
     pose: float = 1.0
     six: float = 0.0
+    root: float = 0.0
     betas: float = 0.01
     adversary: float = 1 / 60
     penetration: float = 0.01
@@ -350,9 +351,10 @@ def pose_losses(
     of_joints = (sure * (joints - true.joints[..., :3]) ** 2).sum() / (3 * sure.sum()).clamp_min(1)
     vertices = ((shape.vertices - at_hip) - (wanted.vertices - true_hip)).abs().mean((1, 2))
     pose = ((bodies.rotations - true.rotations) ** 2).mean((1, 2, 3))
-    six = ((bodies.six - upright[..., :2].flatten(1)) ** 2).mean(1)
+    numbers = (bodies.six - upright[..., :2].flatten(1)) ** 2
+    six, root = numbers.mean(1), numbers[:, :6].mean(1)
     betas = ((bodies.betas - true.betas) ** 2).mean(1)
-    of_bodies = {"vertices": vertices, "pose": pose, "six": six, "betas": betas}
+    of_bodies = {"vertices": vertices, "pose": pose, "six": six, "root": root, "betas": betas}
     return {"joints": of_joints} | {name: (known * value).sum() / count for name, value in of_bodies.items()}
 
 

@@ -64,7 +64,7 @@ class SingleLearner(nn.Module):
         losses["keypoints"] = keypoint_loss(pixels, true.keypoints, true.boxes)
         total = sum(getattr(self.weights, name) * value for name, value in losses.items())
         cover, place = self._dense_losses(levels, batch)
-        return {"loss": total + self.dense_weight * (cover + 5 * place), **losses, "cover": cover, "place": place}
+        return {"loss": total + self.dense_weight * (cover + 10 * place), **losses, "cover": cover, "place": place}
 
     def levels(self, batch: Singles) -> list[Tensor]:
         images = batch.images.contiguous(memory_format=torch.channels_last)

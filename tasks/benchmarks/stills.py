@@ -26,10 +26,10 @@ HIDDEN = 0.6
 """People of whom less is seen are hidden."""
 
 MEASURES = {
-    "mpjpe_mm": 1, "mpjpe_strict_mm": 1, "pa_mpjpe_mm": 1, "pck150": 1, "pck150_matched": 1, "recall": 3,
-    "mpjpe_hidden_mm": 1, "mpjpe_open_mm": 1, "mpjpe_crmh_mm": 1, "mpjpe_romp_mm": 1, "pck_all": 1, "pck_matched": 1,
-    "keypoint_share": 3, "pckh50": 1, "box_ap": 1, "box_ap_small": 1, "box_ap_medium": 1, "box_ap_large": 1,
-    "false_people": 2,
+    "mpjpe_mm": 1, "mpjpe_constant_mm": 1, "mpjpe_strict_mm": 1, "pa_mpjpe_mm": 1, "pck150": 1, "pck150_matched": 1,
+    "recall": 3, "mpjpe_hidden_mm": 1, "mpjpe_open_mm": 1, "mpjpe_crmh_mm": 1, "mpjpe_romp_mm": 1, "pck_all": 1,
+    "pck_matched": 1, "keypoint_share": 3, "pckh50": 1, "box_ap": 1, "box_ap_small": 1, "box_ap_medium": 1,
+    "box_ap_large": 1, "false_people": 2,
 }  # fmt: skip
 
 
@@ -92,6 +92,7 @@ def score(
         return out
     roots = roots_of(joint_set)
     out |= asdict(strict(poses, roots))
+    out["mpjpe_constant_mm"] = strict(_in_one_pose(poses, roots), roots).mpjpe_mm
     seen = {id(pose): p.seen for pose, p in zip(poses, pictures, strict=True)}
     for key, chosen in (("hidden", lambda p: seen[id(p)] < HIDDEN), ("open", lambda p: seen[id(p)] >= HIDDEN)):
         if any(np.isfinite(s).any() for s in seen.values()):
@@ -159,6 +160,14 @@ def _pose_picture(picture: TestPicture, found: FoundPeople, joint_set: JointSet)
         _stack([q.joints for q in picture.people], count, 3), _stack([q.keypoints for q in picture.people], count, 2),
         _stack([q.box for q in picture.people], 4), _ignored(picture), picture.sequence,
     )  # fmt: skip
+
+
+def _in_one_pose(poses: Sequence[PosePicture], roots: Sequence[int]) -> list[PosePicture]:
+    """The same finds, all in the mean of the true poses: the least that tells of poses has to do better."""
+    away = np.concatenate([p.truth[~p.ignored] - p.truth[~p.ignored][:, roots].mean(1, keepdims=True) for p in poses])
+    known = np.isfinite(away).all(-1, keepdims=True)
+    mean = np.where(known, away, 0).sum(0) / np.maximum(known.sum(0), 1)
+    return [replace(p, found=p.found[:, roots].mean(1, keepdims=True) + mean) for p in poses]
 
 
 def _ignored(picture: TestPicture) -> np.ndarray:

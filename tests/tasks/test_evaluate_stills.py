@@ -16,7 +16,7 @@ from pipeline.skeletons import H36M17, MPI17, PANOPTIC19, SKEL19
 from pipeline.stills.people import StillCamera, StillPeople
 from tasks.benchmarks import still_pictures, stills
 from tasks.benchmarks.fitted_bodies import open_model
-from tasks.benchmarks.still_methods import FoundPeople, NetworkFinder, body_joints, lowered
+from tasks.benchmarks.still_methods import FoundPeople, NetworkFinder, body_joints, lowered, roots_of
 
 K = np.array([[1500.0, 0, 960], [0, 1490, 540], [0, 0, 1]])
 
@@ -75,6 +75,10 @@ def test_a_finder_with_known_errors(mupots, monkeypatch):
     assert code == 0 and (low["category"], high["category"], low["pictures"]) == ("low", "high", 2)
     assert high["mpjpe_mm"] == pytest.approx(0, abs=1e-6) and high["pck_all"] == 100 and high["box_ap"] == 100
     assert low["mpjpe_mm"] == pytest.approx(200 * 2 / 17) and low["recall"] == 0.5
+    poses = np.stack([q.joints for still in truth for q in still.people])
+    poses -= poses[:, roots_of(MPI17)].mean(1, keepdims=True)
+    constant = 1000 * np.linalg.norm(poses - poses.mean(0), axis=-1).mean()
+    assert high["mpjpe_constant_mm"] == pytest.approx(constant)
     assert low["mpjpe_strict_mm"] == pytest.approx((200 * 2 / 17 + 150) / 2)
     assert low["pck150"] == pytest.approx(100 * 15 / 34) and low["pck150_matched"] == pytest.approx(100 * 15 / 17)
     assert low["pck_matched"] > low["pck_all"] > 40 and low["false_people"] == 0
