@@ -141,6 +141,10 @@ class KeypointsConfig(Section):
     model: str | None = Field(None, description="ONNX pose network; for detector: onnx.")
     max_people: int = Field(6, ge=1, le=40, description="Most people looked for in one view.")
     masks: bool = Field(True, description="Keep the detector's person masks for segmentation.")
+    untangle: bool = Field(
+        True, description="Look at people who touch again, each alone with the others painted over; for detectors of "
+        "ours."
+    )
 
     @property
     def reads_files(self) -> bool:

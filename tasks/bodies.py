@@ -19,7 +19,7 @@ from pipeline.keypoints.timing import on_session_clock
 from tasks.execution import Context
 from tasks.keys import FileDigests
 from tasks.parts import Part
-from tasks.people import camera_detections, detections_stage
+from tasks.people import camera_detections, detections_stage, track_of
 
 OUTLINE_FRAMES = 12
 """Frames from all over a track whose person masks tell the shape."""
@@ -158,8 +158,8 @@ def compute(context: Context) -> None:
     from pipeline.body.fit import fit_track
     from pipeline.body.observations import never_located
 
-    person = context.input("identities")
-    tracks = Tracks.from_arrays(person.arrays())
+    (part,) = context.parts("identities")
+    person, tracks = context.open(part), track_of(context, part)
     options = fit_options(context, person.attribute("joint_set"))
     model, rig = load_model(context.session), context.rig()
     outlines = _outlines(context, tracks)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.association.tracks import Tracks
 from pipeline.body.parameters import BodyTrack
 from pipeline.errors import InputError
 from tasks.bodies import fit_options, load_model, put_body
 from tasks.execution import Context
+from tasks.people import track_of
 
 
 def compute(context: Context) -> None:
@@ -21,9 +21,8 @@ def compute(context: Context) -> None:
     bodies = {p.person: BodyTrack.from_arrays(context.open(p).arrays()) for p in context.parts("bodies")}
     tracks, sets = {}, {}
     for part in context.parts("identities"):
-        artifact = context.open(part)
-        tracks[part.person] = Tracks.from_arrays(artifact.arrays())
-        sets[part.person] = artifact.attribute("joint_set")
+        tracks[part.person] = track_of(context, part)
+        sets[part.person] = context.open(part).attribute("joint_set")
     mine = context.part.person
     if mine not in bodies:
         raise InputError(f"bodies/person_{mine}", "was not made", "See its log")

@@ -60,7 +60,9 @@ class Graph:
         config = self.session.config
         if not self.session.has_capture:
             return [s for s in STAGES.values() if s.scope == BATCH]
-        skipped = set() if self.session.looks_again else {"redetection"}
+        skipped = set() if self.session.looks_again else {"redetection", "untangling"}
+        if not config.keypoints.untangle:
+            skipped.add("untangling")
         if config.calibration.refine is False:
             skipped |= {"refinement"} if self.session.looks_again else {"refinement", "draft"}
         if not self.session.has_images:

@@ -93,8 +93,13 @@ def _detect(context: Context, frames: np.ndarray, rows: np.ndarray) -> Detection
 def camera_detector(context: Context) -> Detector:
     """The configured detector for the part's camera, which may be mounted on its side."""
     rig, name = context.rig(), context.part.camera
-    detector, turns = detector_of(context.session), upright_turns(rig)[name]
-    return Upright(detector, turns, rig[name].size) if turns else detector
+    return upright(detector_of(context.session), rig, name)
+
+
+def upright(detector: Detector, rig: Rig, camera: str) -> Detector:
+    """The detector for one camera, in images turned upright if it needs that."""
+    turns = upright_turns(rig)[camera]
+    return Upright(detector, turns, rig[camera].size) if turns else detector
 
 
 def detector_of(session: Session) -> Detector:

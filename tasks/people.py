@@ -76,8 +76,16 @@ def _detections(artifact: Artifact, masks: bool) -> Detections:
 
 
 def tracks_of(source: Source) -> dict[int, Tracks]:
-    """Person id -> their track."""
-    return {p.person: Tracks.from_arrays(source.open(p).arrays()) for p in source.parts("identities")}
+    """Person id -> their track, as the last look at those who touch left it."""
+    return {p.person: track_of(source, p) for p in source.parts("identities")}
+
+
+def track_of(source: Source, part: Part) -> Tracks:
+    """The track of a part of identities, with what looks at people alone (stage untangling) found since."""
+    track = Tracks.from_arrays(source.open(part).arrays())
+    for chunk in source.parts("untangling"):
+        track = track.updated(Tracks.from_arrays(source.open(chunk).arrays(without=("looked",))))
+    return track
 
 
 def names_of(source: Source) -> dict[int, str]:

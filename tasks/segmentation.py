@@ -125,7 +125,7 @@ def _segment(context: Context, rig: Rig, people, model, all_frames, rows, tracks
     from pipeline.segmentation.segment import segment_chunk
 
     backgrounds = _backgrounds(context, rig.cameras, all_frames, rows, tracks, bodies, model)
-    views = [_view(context, c, rows, backgrounds[c.name]) for c in rig.cameras]
+    views = [view_input(context, c, rows, backgrounds[c.name]) for c in rig.cameras]
     faces = model.faces.cpu().numpy()
     raster = Open3DRaster(threads=1)
     score = scorer(context.session)
@@ -167,7 +167,7 @@ def _take_given(context: Context, rig: Rig, people, model, frames, rows, masks: 
         lens = recorded[camera.name] if undistorts else camera
         return read_masks(files, lens, ids) if files else None
 
-    views = [_view(context, c, rows, None) for c in rig.cameras]
+    views = [view_input(context, c, rows, None) for c in rig.cameras]
     faces = model.faces.cpu().numpy()
     take_labels(labels, people, views, faces, frames, Open3DRaster(threads=1), masks, context.progress)
 
@@ -199,7 +199,8 @@ def _vertices(model, body: BodyTrack | None, frames: np.ndarray) -> np.ndarray:
     return out
 
 
-def _view(context: Context, camera: Camera, rows: np.ndarray, background):
+def view_input(context: Context, camera: Camera, rows: np.ndarray, background=None):
+    """``ViewInput`` of a camera in ``rows`` of the session's frames, the part's."""
     from pipeline.segmentation.segment import ViewInput
 
     images = context.open(Part("frames", camera=camera.name))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,26 @@ class Tracks:
         """The same with the one person at ``index`` (P = 1)."""
         one = slice(index, index + 1)
         return Tracks(self.frames, self.person_ids[one], *(getattr(self, f)[:, one] for f in self.FIELDS[2:]))
+
+    def part(self, rows: np.ndarray) -> Tracks:
+        """The same in some of the frames, by row; rows may repeat."""
+        cut = {f: getattr(self, f)[rows] for f in self.FIELDS if f != "person_ids"}
+        return replace(self, **cut)
+
+    @classmethod
+    def together(cls, people: Sequence[Tracks]) -> Tracks:
+        """Tracks of several people over the same frames as one."""
+        values = (np.concatenate([getattr(t, f) for t in people], 1) for f in cls.FIELDS[2:])
+        return cls(people[0].frames, np.concatenate([t.person_ids for t in people]), *values)
+
+    def updated(self, later: Tracks) -> Tracks:
+        """The same with what ``later`` says of these people in its frames, as far as this has them."""
+        _, rows, theirs = np.intersect1d(self.frames, later.frames, return_indices=True)
+        _, mine, others = np.intersect1d(self.person_ids, later.person_ids, return_indices=True)
+        values = {f: getattr(self, f).copy() for f in self.FIELDS[2:]}
+        for name, array in values.items():
+            array[np.ix_(rows, mine)] = getattr(later, name)[np.ix_(theirs, others)]
+        return replace(self, **values)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {f: np.asarray(getattr(self, f)) for f in self.FIELDS}

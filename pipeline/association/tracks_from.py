@@ -45,7 +45,7 @@ def assemble(seen: Observations, joints: np.ndarray, chosen: np.ndarray) -> Trac
         np.asarray(seen.frames, np.int64),
         np.arange(P, dtype=np.int32),
         joints.astype(np.float32),
-        _confidence(scores, absent).astype(np.float32),
+        confidence_of(scores, absent).astype(np.float32),
         keypoints.astype(np.float32),
         scores.astype(np.float32),
         residuals.astype(np.float32),
@@ -53,7 +53,7 @@ def assemble(seen: Observations, joints: np.ndarray, chosen: np.ndarray) -> Trac
     )
 
 
-def _confidence(scores: np.ndarray, absent: np.ndarray) -> np.ndarray:
+def confidence_of(scores: np.ndarray, absent: np.ndarray) -> np.ndarray:
     """(F, P, 19): mean score of the views that saw the joint, times how well that many views fix it."""
     views = (scores > 0).sum(2)
     mean = scores.sum(2) / np.maximum(views, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class BodyTrack:
     valid: np.ndarray
     reason: np.ndarray
     fit_error_m: np.ndarray
+
+    def part(self, rows: np.ndarray) -> BodyTrack:
+        """The same in some of the frames, by row."""
+        return replace(self, **{f: getattr(self, f)[rows] for f in self.FIELDS if f != "betas"})
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {f: np.asarray(getattr(self, f)) for f in self.FIELDS}

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.keypoints.crops import agreed, crops_around
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import Instance, InstanceList, without_flashes
 from pipeline.keypoints.likeness import joint_confidence, similarity
-from pipeline.keypoints.masks import mask_in_box
+from pipeline.keypoints.masks import Cover, mask_in_box
 from pipeline.keypoints.person_tracking import BlazePoseOptions, PersonTracker, Track, person_score
 from pipeline.keypoints.pose_detection import PoseDetection
-from pipeline.keypoints.pose_landmarks import BODY, Pose, PoseLandmarks
+from pipeline.keypoints.pose_landmarks import BODY, SIZE, Pose, PoseLandmarks
 from pipeline.keypoints.regions import MARGIN, Region
 from pipeline.keypoints.sides import settle_sides
 from pipeline.skeletons import BLAZEPOSE33
@@ -67,7 +68,7 @@ class BlazePose:
         expected: list[Pose | None] = []
         for row, box in enumerate(boxes):
             points = None if keypoints is None else np.asarray(keypoints[row], np.float64)
-            region = None if points is None else _region_of(points)
+            region = None if points is None else region_of(points)
             expected.append(tracker.expect(image, row, box, region, points))
         found = {t.number: t for t in tracker.look_again(image)}
         out = InstanceList(self.joint_set, BODY)
@@ -76,8 +77,20 @@ class BlazePose:
             out.add(*(_instance(found[row], size, pose) if row in found else _nobody(boxes[row], row)))
         return out.finish()
 
+    def alone(self, image: np.ndarray, hidden: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See ``Detector.alone``."""
+        region = region_of(np.asarray(keypoints, np.float64))
+        if region is None or not region.is_usable:
+            return np.full((BODY, 2), np.nan), np.zeros(BODY)
+        points, scores = [], []
+        for near in crops_around(region):
+            pose = self._landmarks.run(image, near, [Cover.of_pixels(hidden, near, SIZE)])
+            points.append(pose.points)
+            scores.append(joint_confidence(pose) * pose.score)
+        return agreed(np.array(points), np.array(scores), region.side, keypoints, BLAZEPOSE33)
 
-def _region_of(points: np.ndarray) -> Region | None:
+
+def region_of(points: np.ndarray) -> Region | None:
     """The square for a person whose joints (33, 2) are expected there; None without hips and shoulders."""
     hips, shoulders = points[_HIPS].mean(0), points[_SHOULDERS].mean(0)
     if not np.isfinite([hips, shoulders]).all():

@@ -44,6 +44,21 @@ class Detector(Protocol):
         """
         ...
 
+    def alone(self, image: np.ndarray, hidden: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Joints of one person with everybody else painted over, from several crops; what those disagree on counts for
+        less.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, undistorted.
+            hidden: (H, W) bool, the others' pixels.
+            keypoints: (33, 2) pixels where the person's joints (BlazePose's set) are expected; hips and shoulders must
+                be known. They also tell which side is left.
+
+        Returns:
+            (J, 2) pixels and (J,) scores 0..1 in ``joint_set``; scores of 0 where nothing is known.
+        """
+        ...
+
 
 class Instance(NamedTuple):
     """One person in one image; the fields are as in a row of ``Detections``."""

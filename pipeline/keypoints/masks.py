@@ -34,6 +34,12 @@ class Cover:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
         return cls(cv2.dilate((mask > _COVER_LEVEL).astype(np.uint8) * 255, kernel), region)
 
+    @classmethod
+    def of_pixels(cls, hidden: np.ndarray, region: Region, size: int) -> Cover:
+        """From pixels (H, W) bool of the image, as a crop of ``region`` of that size sees them, not grown."""
+        crop = region.crop(hidden.astype(np.uint8) * 255, size, border=cv2.BORDER_CONSTANT)
+        return cls((crop > 127).astype(np.uint8) * 255, region)
+
     def without(self, mask: np.ndarray, region: Region) -> Cover:
         """Less what belongs to somebody in front, whose mask (S, S) in ``region`` is given."""
         front = move_mask(mask, region, self.region, self.values.shape[0]) > _COVER_LEVEL

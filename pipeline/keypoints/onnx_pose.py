@@ -26,18 +26,23 @@ import cv2
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.keypoints.blazepose import BlazePose
+from pipeline.keypoints.blazepose import BlazePose, region_of
+from pipeline.keypoints.crops import agreed, crops_around
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import Instance, InstanceList, without_flashes
+from pipeline.keypoints.masks import Cover, paint_over
 from pipeline.keypoints.onnx_file import input_shapes
+from pipeline.keypoints.regions import transform
 from pipeline.keypoints.sides import settle_sides
-from pipeline.skeletons import BLAZEPOSE33, BODY25, COCO17
+from pipeline.skeletons import BLAZEPOSE33, BODY25, COCO17, SETS
 
 JOINT_SETS = {len(s): s.name for s in (COCO17, BODY25, BLAZEPOSE33)}
 DEFAULT_SIZE = (192, 256)  # width, height
 _MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 _DEVIATION = np.array([58.395, 57.12, 57.375], np.float32)
 _GROWTH = 1.25
+_PAINTED = (128, 512)
+"""Least and greatest side of a crop in which others are painted over, pixels."""
 _REMEDY = "See the contract at the head of pipeline/keypoints/onnx_pose.py"
 
 
@@ -76,6 +81,23 @@ class OnnxPose:
         for i in np.flatnonzero(found.box_scores > 0):
             points[i], scores[i] = self._network.run(image, found.boxes[i])
         return replace(found, joint_set=self.joint_set, keypoints=points, scores=scores)
+
+    def alone(self, image: np.ndarray, hidden: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See ``Detector.alone``."""
+        region = region_of(np.asarray(keypoints, np.float64))
+        if region is None or not region.is_usable:
+            return np.full((self._network.joints, 2), np.nan), np.zeros(self._network.joints)
+        points, scores = [], []
+        side = int(np.clip(round(region.side), *_PAINTED))
+        for near in crops_around(region):
+            painted = paint_over(near.crop(image, side), near, [Cover.of_pixels(hidden, near, side)])
+            there = transform(cv2.invertAffineTransform(near.to_image(side)), keypoints)
+            box = np.concatenate([np.nanmin(there, 0), np.nanmax(there, 0)])
+            found, score = self._network.run(painted, box)
+            points.append(transform(near.to_image(side), found))
+            scores.append(score)
+        joints = SETS[self.joint_set]
+        return agreed(np.array(points), np.array(scores), region.side, keypoints, joints)
 
     def _rejoint(self, image: np.ndarray, person: Instance) -> Instance:
         points, scores = self._network.run(image, person.box)

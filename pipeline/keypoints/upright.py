@@ -48,6 +48,12 @@ class Upright:
         more = () if keypoints is None else (turn_points(keypoints, self._turns, self._size),)
         return self._back(self._detector.in_crops(self._turn_image(image), boxes, *more))
 
+    def alone(self, image: np.ndarray, hidden: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As ``Detector.alone``."""
+        expected = turn_points(keypoints, self._turns, self._size)
+        points, scores = self._detector.alone(self._turn_image(image), self._turn_image(hidden), expected)
+        return turn_points(points, -self._turns % 4, self._turned_size), scores
+
     def _turn_image(self, image: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.rot90(image, -self._turns))
 

@@ -25,6 +25,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "keypoints": ("detections",),
     "association": ("detections", "tracks"),
     "identities": ("detections", "tracks"),
+    "untangling": ("detections", "tracks"),
     "bodies": ("tracks", "bodies"),
     "contact": ("tracks", "bodies"),
     "segmentation": ("masks",),

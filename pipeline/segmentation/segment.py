@@ -147,6 +147,23 @@ def take_labels(
     writer.close()
 
 
+def labelled(
+    people: Sequence[PersonInput],
+    views: Sequence[ViewInput],
+    faces: np.ndarray,
+    row: int,
+    raster: Raster,
+    score: Scorer,
+    appearance: Appearance,
+) -> list[np.ndarray | None]:
+    """Of every view of one frame, (H, W) uint8: 0 nobody, k + 1 for the k-th of ``people``; None without an image.
+
+    Arguments as in ``segment_chunk``; ``appearance`` is what frames before told of colours, and learns from this one.
+    """
+    seen = _frame(people, views, faces, row, raster, score, appearance)
+    return [None if frame is None else frame.labels for frame in seen]
+
+
 def _frames(people, views, faces, count, raster, score) -> Iterator[list[SeenFrame | None]]:
     appearance = Appearance()
     for row in range(count):

@@ -14,8 +14,10 @@ import numpy as np
 
 from data.surface_scenes import SceneBody, SurfaceScene
 from pipeline.association.tracks import Tracks
+from pipeline.body.parameters import BodyTrack
 from pipeline.keypoints.detections import Detections
 from pipeline.quality.metrics import match
+from pipeline.segmentation.contest import plain_score
 
 NEAR_M = 0.5
 """A found body farther than this from a true one (mean over vertices) is somebody else."""
@@ -50,8 +52,9 @@ class Found:
 
 
 def find(scene: SurfaceScene) -> Found:
-    """Detection, association and fit."""
+    """Detection, association, a look at each of those who touch alone, and fit."""
     detections, tracks = _tracked(scene)
+    tracks = _untangled(scene, detections, tracks)
     bodies, rows = _bodies(scene, detections, tracks)
     return Found(detections, tracks, bodies, rows, _partners(scene, bodies))
 
@@ -77,7 +80,7 @@ def segmented(scene: SurfaceScene, found: Found, score: Callable) -> tuple[np.nd
     """Label images (H, W) uint8 of every camera: k + 1 the true person k; people who are nobody are 0."""
     from pipeline.raster_open3d import Open3DRaster
     from pipeline.segmentation.appearance import body_parts
-    from pipeline.segmentation.segment import PersonInput, ViewInput, segment_chunk
+    from pipeline.segmentation.segment import PersonInput, segment_chunk
 
     if not found.bodies:
         return tuple(np.zeros_like(image) for image in scene.labels)
@@ -90,13 +93,20 @@ def segmented(scene: SurfaceScene, found: Found, score: Callable) -> tuple[np.nd
         )
         for k, (body, row) in enumerate(zip(found.bodies, found.rows, strict=True))
     ]  # fmt: skip
-    views = [
-        ViewInput(camera, lambda row, image=image: image, _moment(seen), np.zeros(1))
-        for camera, image, seen in zip(scene.rig.cameras, scene.images, found.detections, strict=True)
-    ]
+    views = _views(scene, found.detections)
     collected = _Labels([c.name for c in scene.rig.cameras], [image.shape for image in scene.labels], found.partners)
     segment_chunk(people, views, model.faces.numpy(), np.zeros(1, np.int64), Open3DRaster(threads=1), collected, score)
     return tuple(collected.images)
+
+
+def _views(scene: SurfaceScene, detections: Sequence[Detections]) -> list:
+    """``ViewInput`` of the moment in every camera."""
+    from pipeline.segmentation.segment import ViewInput
+
+    return [
+        ViewInput(camera, lambda row, image=image: image, _moment(seen), np.zeros(1))
+        for camera, image, seen in zip(scene.rig.cameras, scene.images, detections, strict=True)
+    ]
 
 
 class _Labels:
@@ -130,14 +140,12 @@ def _moment(detections: Detections) -> Detections:
 
 def _tracked(scene: SurfaceScene) -> tuple[list[Detections], Tracks]:
     """Detections of every camera, looked for again where the others see somebody, and tracks."""
-    from data.model_files import blazepose_files
     from pipeline.association.graph import associate
     from pipeline.association.options import AssociationOptions
-    from pipeline.keypoints.blazepose import BlazePose, BlazePoseOptions
     from pipeline.keypoints.guided import expected_people, look_again
 
     options = AssociationOptions(fps=FPS)
-    detectors = [BlazePose(*blazepose_files(), BlazePoseOptions(max_people=6)) for _ in scene.images]
+    detectors = [_detector() for _ in scene.images]
     detections = [
         d.run(((f, image) for f in range(REPEATS)), 0) for d, image in zip(detectors, scene.images, strict=True)
     ]
@@ -150,15 +158,51 @@ def _tracked(scene: SurfaceScene) -> tuple[list[Detections], Tracks]:
     return again, associate(scene.rig, again, options)
 
 
-def _bodies(scene: SurfaceScene, detections: Sequence[Detections], tracks: Tracks) -> tuple[list[SceneBody], list[int]]:
-    from data.synthetic.disturbances import body_vertices
+def _detector():
+    from data.model_files import blazepose_files
+    from pipeline.keypoints.blazepose import BlazePose, BlazePoseOptions
+
+    return BlazePose(*blazepose_files(), BlazePoseOptions(max_people=6))
+
+
+def _untangled(scene: SurfaceScene, detections: Sequence[Detections], tracks: Tracks) -> Tracks:
+    """Tracks after everybody who touches others was looked at alone."""
+    from pipeline.raster_open3d import Open3DRaster
+    from pipeline.untangling.looks import improved
+    from pipeline.untangling.untangle import untangle
+
+    moment = {int(i): tracks.person(k).part(np.array([_MIDDLE])) for k, i in enumerate(tracks.person_ids)}
+    detector, model = _detector(), open_model()
+
+    def fit(track: Tracks) -> BodyTrack:
+        return _fit(scene, _repeated(track), detector.joint_set).part(np.array([_MIDDLE]))
+
+    looks = untangle(
+        model, scene.rig, moment, _views(scene, detections), [detector] * len(scene.images), fit,
+        Open3DRaster(threads=1), plain_score,
+    )  # fmt: skip
+    better = [_repeated(improved(track, [looks], scene.rig)) for track in moment.values()]
+    return Tracks.together(better) if better else tracks
+
+
+def _repeated(moment: Tracks) -> Tracks:
+    return replace(moment.part(np.zeros(REPEATS, int)), frames=np.arange(REPEATS))
+
+
+def _fit(scene: SurfaceScene, track: Tracks, joint_set: str) -> BodyTrack:
     from pipeline.body.fit import fit_track
     from pipeline.body.options import FitOptions
+
+    return fit_track(open_model(), scene.rig, track, FitOptions(fps=FPS, landmarks=joint_set))
+
+
+def _bodies(scene: SurfaceScene, detections: Sequence[Detections], tracks: Tracks) -> tuple[list[SceneBody], list[int]]:
+    from data.synthetic.disturbances import body_vertices
 
     model, out, rows = open_model(), [], []
     names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
     for k in range(len(tracks.person_ids)):
-        track = fit_track(model, scene.rig, tracks.person(k), FitOptions(fps=FPS, landmarks=detections[0].joint_set))
+        track = _fit(scene, tracks.person(k), detections[0].joint_set)
         if not track.valid[_MIDDLE]:
             continue
         parameters = {n: getattr(track, n)[_MIDDLE : _MIDDLE + 1] for n in names} | {"betas": track.betas[None]}

@@ -10,6 +10,7 @@ from pipeline.errors import InputError
 from pipeline.keypoints.detector import Instance, InstanceList
 from pipeline.keypoints.onnx_file import input_shapes
 from pipeline.keypoints.onnx_pose import OnnxPose, PoseNetwork
+from pipeline.skeletons import BLAZEPOSE33
 
 WIDTH, HEIGHT = 48, 64
 
@@ -172,6 +173,22 @@ def test_looking_again_leaves_empty_boxes_empty(tmp_path):
     found = OnnxPose(write(tmp_path, heatmap_model()), Standing()).in_crops(image, np.stack([BOX, BOX]))
     assert found.joint_set == "coco17" and found.box_scores.tolist() == [np.float32(0.9), 0.0]
     assert np.abs(found.keypoints[0, :3] - middles).max() < 15 and np.isnan(found.keypoints[1]).all()
+
+
+def test_a_person_alone_is_what_is_not_painted_over(tmp_path):
+    image, middles = picture()
+    hidden = np.zeros(image.shape[:2], bool)
+    x, y = middles[1].astype(int)
+    hidden[y - 12 : y + 13, x - 12 : x + 13] = True
+    hints = np.full((33, 2), np.nan)
+    for name, y in (("shoulder", 80.0), ("hip", 140.0), ("ankle", 220.0)):
+        for side, x in (("left", 170.0), ("right", 130.0)):
+            hints[BLAZEPOSE33.index(f"{side}_{name}")] = x, y
+    detector = OnnxPose(write(tmp_path, heatmap_model()), Standing())
+    points, scores = detector.alone(image, hidden, hints)
+    # five turned crops of a network that turns nothing: what they agree on is where the squares are
+    assert np.abs(points[[0, 2]] - middles[[0, 2]]).max() < 15 and (scores[[0, 2]] > 0.05).all()
+    assert scores[1] < 0.5 * scores[[0, 2]].min()
 
 
 def test_shapes_of_inputs_are_found(tmp_path):

@@ -35,6 +35,12 @@ class BlobDetector:
             self._add(out, whole, row, None if keypoints is None else keypoints[row])
         return out.finish()
 
+    def alone(self, image, hidden, keypoints):
+        out = InstanceList(self.joint_set, 19)
+        out.start_frame(0)
+        self._add(out, np.where(hidden[..., None], 0, image).astype(np.uint8), 0, keypoints)
+        return out.finish().keypoints[0], np.ones(19)
+
     def _add(self, out, image, row=0, guess=None):
         rows, columns = np.nonzero(image[..., 0] > 100)
         assert image[rows.min(), columns.min(), 0] == 255, "the person does not stand upright"
@@ -88,6 +94,18 @@ def test_crops_are_given_and_answered_in_the_image_as_it_is(turns):
     assert pixel_of(stored, found.keypoints[0, 0]) == 255
     assert found.keypoints[0, 2].tolist() == [3.0, 7.0]
     assert found.tracks.tolist() == [0]
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_what_is_painted_over_turns_with_the_image(turns):
+    both = picture()
+    both[80:86, 40:46] = 200  # somebody else
+    stored = np.ascontiguousarray(np.rot90(both, turns))
+    hidden = stored[..., 0] == 200
+    guess = np.tile([3.0, 7.0], (33, 1))
+    points, scores = Upright(BlobDetector(), turns, stored.shape[1::-1]).alone(stored, hidden, guess)
+    assert pixel_of(stored, points[0]) == 255 and pixel_of(stored, points[1]) == 150
+    assert points[2].tolist() == [3.0, 7.0] and (scores == 1).all()
 
 
 def test_nobody_stays_nobody():
