@@ -11,7 +11,7 @@ import numpy as np
 
 from data.model_files import blazepose_files, open_weights
 from data.stills import BadImage, focal_of, names_of, read_still, still_files
-from pipeline.config import Session
+from pipeline.config import Session, StillsConfig
 from pipeline.errors import InputError
 from tasks import bodies
 from tasks.execution import Context
@@ -43,7 +43,9 @@ def network_files(session: Session) -> dict[str, Path]:
     """What looks at the images. Raises InputError if it is not there."""
     network = session.config.stills.network
     if network == LANDMARKS:
-        return dict(zip(("detector", "landmarks"), blazepose_files(), strict=True))
+        files = dict(zip(("detector", "landmarks"), blazepose_files(), strict=True))
+        suggests = open_weights("stills")
+        return files if suggests is None else files | {"network": suggests}
     path = open_weights("stills") if network == "open" else session.resolve(network)
     if path is None or not path.is_file():
         raise InputError("stills.network", f"{network}: there are no such weights", "Give the path of weights")
@@ -97,31 +99,34 @@ Find = Callable[[np.ndarray, "float | None"], "StillPeople"]
 @contextmanager
 def _opened(session: Session) -> Iterator[Find]:
     """The configured method, loaded, while it may use its device."""
+    from nets.mili.weights import load_network
     from pipeline.body.regressor import regressor_for
 
     model = bodies.load_model(session)
-    regressor = regressor_for(model)
-    if session.config.stills.network == LANDMARKS:
-        yield _landmarks(session, model, regressor)
-        return
-    from nets.mili.weights import load_network
+    regressor, config, files = regressor_for(model), session.config.stills, network_files(session)
+    network = load_network(files["network"]) if "network" in files else None
+    with leased_device(config.device) as device:
+        if network is not None:
+            network.to(device)
+        if config.network == LANDMARKS:
+            yield _by_landmarks(config, files, model, regressor, network)
+        else:
+            yield _by_network(config, model, regressor, network)
+
+
+def _by_network(config: StillsConfig, model, regressor, network) -> Find:
     from pipeline.stills.find import FindOptions, find_people
     from pipeline.stills.tiles import TileOptions
 
-    config = session.config.stills
-    network = load_network(network_files(session)["network"])
     tiles = TileOptions(smallest_person=config.smallest_person_px)
     options = FindOptions(threshold=config.threshold, resolution=config.resolution, tiles=tiles)
-    with leased_device(config.device) as device:
-        network.to(device)
-        yield lambda image, focal: find_people(image, network, model, regressor, options, focal)
+    return lambda image, focal: find_people(image, network, model, regressor, options, focal)
 
 
-def _landmarks(session: Session, model, regressor) -> Find:
+def _by_landmarks(config: StillsConfig, files: dict[str, Path], model, regressor, network) -> Find:
     from pipeline.stills.fitted import BodyFitter
     from pipeline.stills.landmarks import LandmarkFinder, LandmarkOptions
 
-    config = session.config.stills
-    fitter = BodyFitter(LandmarkFinder(*network_files(session).values()), model, regressor)
+    fitter = BodyFitter(LandmarkFinder(files["detector"], files["landmarks"]), model, regressor, network)
     options = LandmarkOptions.of(config.threshold, config.smallest_person_px)
     return lambda image, focal: fitter.find(image, options, focal)

@@ -186,7 +186,7 @@ def girth_term(
     if not usable:
         return None
     frames = np.array(sorted({frame_of[o.row] for o in usable}))
-    posed = _vertices(model, state.part(frames))
+    posed = state_vertices(model, state.part(frames))
     places, _, moves = skin.rows(state.part(frames))
     parts = []
     for k, outline in enumerate(usable):
@@ -215,7 +215,8 @@ def outline_skin(model: BodyModel, like) -> Skin:
     return Skin(model, rows[np.unique(cubes, axis=0, return_index=True)[1]], like)
 
 
-def _vertices(model: BodyModel, state: State) -> np.ndarray:
+def state_vertices(model: BodyModel, state: State) -> np.ndarray:
+    """(F, V, 3) metres: the skin of a state; hands as they were modelled."""
     import torch
 
     with torch.no_grad():

@@ -64,6 +64,8 @@ class View:
 class Guess:
     """Term: joints stand to one another as a guess has them, wherever and however large that is.
 
+    The scale is the one that suits the joints best; derivatives take it as given.
+
     Attributes:
         kinematics: of the joints. joints: (19, 3) metres, NaN where missing, camera axes.
         weights: (19,). axes: (3, 3) rows are directions; deviations: (3,) metres along them.
@@ -84,7 +86,8 @@ class Guess:
         return turned * (np.sqrt(self.weights)[:, None] / self.deviations).reshape(shape)
 
     def _residuals(self, points: np.ndarray) -> np.ndarray:
-        return self._rows(points - np.nan_to_num(self.joints)[None])
+        here, there = self._rows(points), self._rows(np.nan_to_num(self.joints)[None])
+        return here - there * ((here * there).sum() / max((there**2).sum(), 1e-9))
 
     def cost(self, state: State) -> float:
         return float(robust(self._residuals(self.kinematics.points(state)), axis=-1, kernel=KERNEL)[0].sum())
@@ -109,16 +112,20 @@ class SingleView:
         self.kinematics = Kinematics(model, regressor_for(model).with_offsets(landmark_offsets(landmarks)))
         rest = State(np.zeros((1, 3)), np.broadcast_to(np.eye(3), (1, 22, 3, 3)).copy(), np.zeros(10), np.zeros(0))
         self._rest = self.kinematics.points(rest)[0]
+        template, shapes = (v.cpu().numpy().astype(np.float64) for v in (model.template, model.shapedirs))
+        top, bottom = template[:, 1].argmax(), template[:, 1].argmin()
+        self._stature = float(template[top, 1] - template[bottom, 1])
+        self._by_betas = shapes[top, 1, :10] - shapes[bottom, 1, :10]
 
-    def fit(self, view: View, focal: float, principal: np.ndarray, iterations: int = 25) -> State:
-        """One body, a state of one frame in camera axes.
+    def fit(
+        self, view: View, focal: float, principal: np.ndarray, iterations: int = 25
+    ) -> tuple[State, tuple[Term, ...]]:
+        """One body, a state of one frame in camera axes, and the terms beyond keypoints and priors that held it.
 
         Args:
             focal, principal: of the camera, pixels.
         """
-        projection = projection_of(focal, principal)
         guess = self._scaled(self._turned(view, focal, principal))
-        obs = observations(view, projection)
         known = np.isfinite(guess).all(-1)
         place = _place(guess, view, focal, principal)
         joints = np.where(known[:, None], guess + place, np.nan)[None]
@@ -127,16 +134,26 @@ class SingleView:
         state = self._placed(state, view, focal, principal)
         term = self.guess_term(view, guess, place)
         for wider in (FIRST_WIDER, 1.0):
-            state = self.solve(state, obs, view, [term], iterations, wider)
-        return state
+            state = self.solve(state, view, focal, principal, [term], iterations, wider)
+        return state, (term,)
 
     def solve(
-        self, state: State, obs: Observations, view: View, terms: Sequence[Term], iterations: int, wider: float = 1.0
+        self, state: State, view: View, focal: float, principal: np.ndarray, terms: Sequence[Term], iterations: int,
+        wider: float = 1.0,
     ) -> State:
         """The state of least cost near ``state``."""
+        obs = observations(view, projection_of(focal, principal))
         pixel = np.full(19, wider * max(PIXEL_SHARE * view.height, LEAST_PIXEL))
         weights = Weights(np.full(19, np.inf), pixel, KERNEL, np.inf, np.inf, 1.0, beta=BETA)
         return solve(Problem(self.kinematics, obs, weights, terms), state, iterations).state
+
+    def scaled(self, state: State, scale: float) -> State:
+        """The body as much taller as it is farther away, so that it looks the same; betas stay within three
+        deviations."""
+        change = (scale - 1) * (self._stature + self._by_betas @ state.betas)
+        betas = np.clip(state.betas + self._by_betas * (change / (self._by_betas**2).sum()), -3, 3)
+        pelvis = scale * (state.transl + self.kinematics.rest(state.betas)[0])
+        return State(pelvis - self.kinematics.rest(betas)[0], state.rotations, betas, state.offsets)
 
     def guess_term(self, view: View, guess: np.ndarray, place: np.ndarray) -> Guess:
         known = np.isfinite(guess).all(-1)

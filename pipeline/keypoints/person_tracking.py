@@ -40,6 +40,8 @@ _WIDE_WEIGHT = 0.3  # of the wider look beside the closer one
 _MIN_CLOSE_SCORE = 0.3
 _NEW = 3  # frames in which a track may turn out to be two people
 _SURE_POSE = 0.8  # landmark network's score of both of them then
+_UPRIGHT = 1.0  # radians
+_MIN_CLEAR_CONFIDENCE = 0.65  # on average, of all joints, of who needs no support by the detector
 _MIN_CLEAR_JOINTS = 8  # of 15 limb joints, for a new person beside others
 _MIN_CLEAR_JOINTS_ALONE = 4  # who may be cut off by the border of the image
 
@@ -56,6 +58,8 @@ class BlazePoseOptions:
         min_steady_pose: the same for a person who is where he was in the previous frame.
         max_people: tracks at most.
         max_missed: frames after which a track that finds nobody ends.
+        sure_peaks: mean peak of the heat maps of limb joints from which a person needs no support by the detector, who
+            misses small people; above 1: there is none.
     """
 
     search_every: int = 5
@@ -65,6 +69,7 @@ class BlazePoseOptions:
     min_steady_pose: float = 0.15
     max_people: int = 12
     max_missed: int = 10
+    sure_peaks: float = 2.0
 
 
 @dataclass
@@ -146,6 +151,17 @@ class PersonTracker:
         for track in self._found():
             track.sharp = self._sharpened(image, track.pose)
         return self._found()
+
+    def suggest(self, image: np.ndarray, regions: Sequence[Region]) -> list[Track]:
+        """Tracks of people who are in ``regions``, where something else has found them, and had none."""
+        before = {t.number for t in self._tracks}
+        for region in regions:
+            if region.is_usable:
+                self._start(image, region, [])
+        new = [t for t in self._found() if t.number not in before]
+        for track in new:
+            track.sharp = self._sharpened(image, track.pose)
+        return new
 
     def expect(
         self, image: np.ndarray, number: int, box: np.ndarray, region: Region | None, points: np.ndarray | None
@@ -390,7 +406,15 @@ class PersonTracker:
         window = Region(target.centre, target.side * 1.2, target.angle)
         people = self._detect.run(image, window, 0.05, covers)
         near = [float(s) for i, s in enumerate(people.scores) if _same_region(people.region(i), target, 1.7)]
+        if self._is_clear(pose):
+            near.append(_FULL_SUPPORT)
         return max(near, default=0.0)
+
+    def _is_clear(self, pose: Pose) -> bool:
+        """Is this a person by the landmarks alone: an upright one with most joints in view and sharp heat maps?"""
+        sharp = float(pose.peaks[LIMB_JOINTS].mean()) >= self._options.sure_peaks
+        upright = abs(pose.region.angle) < _UPRIGHT
+        return sharp and upright and float(joint_confidence(pose).mean()) >= _MIN_CLEAR_CONFIDENCE
 
     def _start(self, image: np.ndarray, region: Region, covers: Sequence[Cover]) -> None:
         """A track for the person in ``region``, if there is one who has none."""

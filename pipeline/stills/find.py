@@ -66,19 +66,35 @@ def find_people(
         focal: pixels, if the camera is known.
     """
     size = (image.shape[1], image.shape[0])
-    canvas = network.options.canvas
-    camera = StillCamera.of(size, focal, network.options.focal / canvas[0])
-    planned = list(tiles(size, canvas, options.tiles))
+    camera = StillCamera.of(size, focal, network.options.focal / network.options.canvas[0])
+    kept = _everybody(image, network, options, progress)
+    if not kept:
+        return StillPeople.nobody(size, camera)
+    return _people(kept, camera, size, network, model, regressor)
+
+
+def find_boxes(
+    image: np.ndarray,
+    network: MiliNetwork,
+    options: FindOptions,
+    progress: Callable[[float], None] | None = None,
+) -> np.ndarray:
+    """(N, 4) boxes of the people whom ``find_people`` would find, best first, without their bodies."""
+    return np.array([s.boxes[k] for s, k in _everybody(image, network, options, progress)]).reshape(-1, 4)
+
+
+def _everybody(
+    image: np.ndarray, network: MiliNetwork, options: FindOptions, progress: Callable[[float], None] | None
+) -> list[tuple[_Seen, int]]:
+    size = (image.shape[1], image.shape[0])
+    planned = list(tiles(size, network.options.canvas, options.tiles))
     seen = []
     for low, group in _by_branch(planned, network, options):
         for first in range(0, len(group), options.batch):
             seen += _look(image, group[first : first + options.batch], network, low, options, size)
             if progress is not None:
                 progress(len(seen) / len(planned))
-    kept = _one_each(seen, options)
-    if not kept:
-        return StillPeople.nobody(size, camera)
-    return _people(kept, camera, size, network, model, regressor)
+    return _one_each(seen, options)
 
 
 def _by_branch(

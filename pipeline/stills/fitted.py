@@ -1,4 +1,8 @@
-"""Bodies of the people that the open detector saw in an image."""
+"""Bodies of the people that the open detector saw in an image.
+
+The detector misses who is smaller than about 24 pixels, but its landmarks do not need the size: a MILI network trained
+on low resolutions says where such people may be, and the landmark network whether they are.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,20 @@ from pipeline.body.kinematics import State
 from pipeline.body.regressor import Regressor, regress
 from pipeline.body.rotations import logarithm
 from pipeline.body.single_view import SingleView, View
+from pipeline.body.together import Body, Together
 from pipeline.keypoints.likeness import joint_confidence
 from pipeline.keypoints.pose_landmarks import Pose
 from pipeline.skeletons import BLAZEPOSE33, SKEL19, map_joints
 from pipeline.stills.landmarks import LandmarkFinder, LandmarkOptions, SeenPerson, box_of, mask_of
 from pipeline.stills.people import StillCamera, StillPeople
+from pipeline.stills.tiles import TileOptions
 
 if TYPE_CHECKING:
     from nets.body import BodyModel
+    from nets.mili.network import MiliNetwork
 
+LEAST_SUGGESTED = 0.3
+"""Score of a MILI network's box from which it is worth a look."""
 ASSUMED_FOCAL = 1000 / 832
 """Focal length of an unknown camera over the image's longer side: a lens of 43 mm on film, as CRMH assumes too."""
 
@@ -29,11 +38,15 @@ class BodyFitter:
 
     Args:
         regressor: of SKEL-19 on ``model``.
+        network: suggests where to look for small people; None: nobody does.
     """
 
-    def __init__(self, finder: LandmarkFinder, model: BodyModel, regressor: Regressor) -> None:
-        self._finder, self._model, self._regressor = finder, model, regressor
+    def __init__(
+        self, finder: LandmarkFinder, model: BodyModel, regressor: Regressor, network: MiliNetwork | None = None
+    ) -> None:
+        self._finder, self._model, self._regressor, self._network = finder, model, regressor, network
         self._single = SingleView(model, BLAZEPOSE33.name)
+        self._together = Together(model, self._single)
 
     def find(
         self,
@@ -49,11 +62,23 @@ class BodyFitter:
         """
         size = (image.shape[1], image.shape[0])
         camera = StillCamera.of(size, focal, ASSUMED_FOCAL)
-        seen = self._finder.find(image, options, progress)
+        seen = self._finder.find(image, options, self._suggested(image, options), progress)
         if not seen:
             return StillPeople.nobody(size, camera)
-        states = [self._single.fit(view_of(s.pose), camera.focal, camera.principal) for s in seen]
-        return self._people(seen, states, camera, size)
+        people = []
+        for person in seen:
+            view = view_of(person.pose)
+            people.append(Body(view, *self._single.fit(view, camera.focal, camera.principal), person.rank))
+        self._together.settle(people, camera.focal, camera.principal)
+        return self._people(seen, [p.state for p in people], camera, size)
+
+    def _suggested(self, image: np.ndarray, options: LandmarkOptions) -> np.ndarray | None:
+        if self._network is None:
+            return None
+        from pipeline.stills.find import FindOptions, find_boxes
+
+        tiles = TileOptions(smallest_person=options.tiles.smallest_person)
+        return find_boxes(image, self._network, FindOptions(threshold=LEAST_SUGGESTED, tiles=tiles))
 
     def _people(
         self, seen: list[SeenPerson], states: list[State], camera: StillCamera, size: tuple[int, int]

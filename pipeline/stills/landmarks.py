@@ -15,6 +15,7 @@ from itertools import groupby
 import cv2
 import numpy as np
 
+from nets.metrics_boxes import box_ious
 from pipeline.keypoints.likeness import joint_confidence, same_person
 from pipeline.keypoints.masks import Cover, paint_over
 from pipeline.keypoints.person_tracking import BlazePoseOptions, PersonTracker, Track, person_score
@@ -27,8 +28,16 @@ CANVAS = (448, 448)
 SEEN_AT = 80.0
 """Pixels of a tile; the height from which people are found."""
 OVERLAP = 0.4
+TRACKING = BlazePoseOptions(min_detection=0.25, min_close_detection=0.25, max_people=40, sure_peaks=0.42)
 SURE = 0.5
 """Score of people who are painted over where smaller ones are looked for."""
+LEAST_INSIDE, LEAST_CONFIDENCE = 6, 0.6
+"""Landmarks inside the image, and their mean confidence, of somebody who is a person."""
+MOST_TURNED, SURE_SUPPORT, SURE_WITHIN = 0.8, 0.6, 0.95
+"""Radians from upright; the detector's score of somebody who may be turned further; both networks' of somebody inside
+somebody's outline."""
+KNOWN_IOU = 0.4
+"""A suggested box that overlaps somebody found by more holds nobody new."""
 MASK = 28
 LEAST_MASK = 0.5
 
@@ -58,13 +67,15 @@ class SeenPerson:
 
     Attributes:
         pose: landmarks, their depths and their places in metres, and the mask, all of the image.
-        score: 0..1. rank: among people who overlap, 0 is in front.
+        score: 0..1. support: 0..1, what the detector thinks of the person.
+        rank: among people who overlap, 0 is in front.
         scale: tile pixels per image pixel where the person was seen.
         cut: whether a tile cut the person.
     """
 
     pose: Pose
     score: float
+    support: float
     rank: int
     scale: float
     cut: bool
@@ -73,10 +84,6 @@ class SeenPerson:
     def cover(self) -> Cover:
         """To be painted over where smaller people are looked for."""
         return Cover.of(self.pose.mask, self.pose.region)
-
-    @property
-    def worth(self) -> float:
-        return self.score * (0.5 if self.cut else 1.0)
 
 
 class LandmarkFinder:
@@ -90,9 +97,17 @@ class LandmarkFinder:
         self._detect, self._landmarks = PoseDetection(detector_model), PoseLandmarks(landmark_model)
 
     def find(
-        self, image: np.ndarray, options: LandmarkOptions, progress: Callable[[float], None] | None = None
+        self,
+        image: np.ndarray,
+        options: LandmarkOptions,
+        suggested: np.ndarray | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> list[SeenPerson]:
-        """Everybody in an RGB image (H, W, 3) uint8, surest first."""
+        """Everybody in an RGB image (H, W, 3) uint8, surest first.
+
+        Args:
+            suggested: (N, 4) boxes in which people may be, best first.
+        """
         size = (image.shape[1], image.shape[0])
         planned = list(tiles(size, CANVAS, options.tiles))
         kept: list[SeenPerson] = []
@@ -104,19 +119,43 @@ class LandmarkFinder:
                 done += 1
                 if progress is not None:
                     progress(done / len(planned))
-            kept = one_each([s for s in seen if s.score >= options.threshold], kept)
-        return sorted(kept, key=lambda s: -s.worth)[: options.most_people]
+            seen = [s for s in seen if s.score >= options.threshold and is_believable(s, size, kept)]
+            kept = one_each(seen, kept)
+        for box in () if suggested is None else suggested:
+            person = self._look_in(box, image, size, kept)
+            if person is not None and person.score >= options.threshold and is_believable(person, size, kept):
+                kept = one_each([person], kept)
+        return sorted(kept, key=lambda s: -s.score)[: options.most_people]
+
+    def _look_in(
+        self, box: np.ndarray, image: np.ndarray, size: tuple[int, int], known: list[SeenPerson]
+    ) -> SeenPerson | None:
+        """Who is in a box, if nobody is known to be."""
+        region = Region.around(box)
+        if not region.is_usable or box_ious(np.array([box_of(k.pose) for k in known]).reshape(-1, 4), box[None]).max(
+            initial=0.0
+        ) > KNOWN_IOU:
+            return None
+        scale = CANVAS[0] / (2.0 * region.side)
+        corner = np.round(region.centre - region.side)
+        tile = Tile(float(corner[0]), float(corner[1]), scale, CANVAS)
+        canvas = self._without(tile, image, known)
+        tracker = PersonTracker(self._detect, self._landmarks, TRACKING)
+        found = tracker.suggest(canvas, [Region(tile.to_canvas(region.centre), scale * region.side)])
+        return _in_image(found[0], tile, size) if found else None
+
+    @staticmethod
+    def _without(tile: Tile, image: np.ndarray, known: list[SeenPerson]) -> np.ndarray:
+        """What a tile shows, with the people known for sure painted over."""
+        window = Region(tile.to_image(np.array(tile.canvas) / 2), tile.canvas[0] / tile.scale)
+        covers = [k.cover for k in known if k.score >= SURE and _meet(window, k.pose.region)]
+        return paint_over(tile.cut(image), window, covers)
 
     def _look(
         self, tile: Tile, image: np.ndarray, size: tuple[int, int], known: list[SeenPerson]
     ) -> list[SeenPerson]:
-        canvas = tile.cut(image)
-        side = tile.canvas[0] / tile.scale
-        window = Region(tile.to_image(np.array(tile.canvas) / 2), side)
-        covers = [k.cover for k in known if k.score >= SURE and _meet(window, k.pose.region)]
-        canvas = paint_over(canvas, window, covers)
-        tracker = PersonTracker(self._detect, self._landmarks, BlazePoseOptions(max_people=40))
-        return [_in_image(t, tile, size) for t in tracker.step(0, canvas)]
+        tracker = PersonTracker(self._detect, self._landmarks, TRACKING)
+        return [_in_image(t, tile, size) for t in tracker.step(0, self._without(tile, image, known))]
 
 
 def _in_image(track: Track, tile: Tile, size: tuple[int, int]) -> SeenPerson:
@@ -135,7 +174,7 @@ def _in_image(track: Track, tile: Tile, size: tuple[int, int]) -> SeenPerson:
         next_region=moved(pose.next_region),
         covers=covers,
     )
-    return SeenPerson(moved_pose, person_score(track), track.rank, tile.scale, cut)
+    return SeenPerson(moved_pose, person_score(track), track.support, track.rank, tile.scale, cut)
 
 
 def _meet(a: Region, b: Region) -> bool:
@@ -146,20 +185,41 @@ def _meet(a: Region, b: Region) -> bool:
 def one_each(seen: list[SeenPerson], before: Sequence[SeenPerson] = ()) -> list[SeenPerson]:
     """``before`` and, best first, those who are not somebody better seen once more."""
     kept = list(before)
-    for person in sorted(seen, key=lambda s: -s.worth):
+    for person in sorted(seen, key=lambda s: -s.score):
         near = [k for k in kept if _near(person.pose, k.pose)]
-        if not any(same_person(k.pose, person.pose) or _part_of(person.pose, k.pose) for k in near):
+        if not any(same_person(k.pose, person.pose) for k in near):
             kept.append(person)
     return kept
 
 
+def is_believable(person: SeenPerson, size: tuple[int, int], known: Sequence[SeenPerson]) -> bool:
+    """Not a person that the networks made of something else, in an image of ``size`` (width, height).
+
+    Whoever a tile cuts is whole in a neighbour, or in a coarser one.
+    Joints inside the image are seen clearly, on average. Who lies or stands on his head is believed if the detector is
+    sure. In the outline of somebody larger, whom smaller tiles show painted over, are the remains of him and what he
+    holds: who is found there is believed if he is whole and sure.
+    """
+    if person.cut:
+        return False
+    pose = person.pose
+    inside = ((pose.points >= 0) & (pose.points < size)).all(1)
+    if inside.sum() < LEAST_INSIDE or joint_confidence(pose)[inside].mean() < LEAST_CONFIDENCE:
+        return False
+    if abs(pose.region.angle) > MOST_TURNED and person.support < SURE_SUPPORT:
+        return False
+    within = any(_is_within(box_of(pose), box_of(k.pose)) for k in known if k.score >= SURE)
+    return not within or (person.score >= SURE_WITHIN and person.support >= SURE_WITHIN)
+
+
+def _is_within(small: np.ndarray, large: np.ndarray) -> bool:
+    low, high = np.maximum(small[:2], large[:2]), np.minimum(small[2:], large[2:])
+    area = (small[2:] - small[:2]).prod()
+    return bool(np.clip(high - low, 0, None).prod() > 0.7 * area and area < 0.3 * (large[2:] - large[:2]).prod())
+
+
 def _near(a: Pose, b: Pose) -> bool:
     return bool(np.hypot(*(a.region.centre - b.region.centre)) < 0.5 * (a.region.side + b.region.side))
-
-
-def _part_of(small: Pose, large: Pose) -> bool:
-    """A limb or a head of somebody that was taken for a person."""
-    return False
 
 
 def box_of(pose: Pose) -> np.ndarray:

@@ -112,7 +112,7 @@ def _level(size: tuple[int, int], canvas: tuple[int, int], scale: float, overlap
     starts = []
     for c, s in zip(canvas, size, strict=True):
         side = c / scale
-        if s <= side:
+        if s <= side * (1 + 1e-9):
             starts.append([(s - side) / 2])
             continue
         count = math.ceil((s - side) / (side * (1 - overlap)) - 1e-9) + 1

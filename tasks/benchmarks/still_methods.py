@@ -105,12 +105,15 @@ class LandmarksFinder(_Finder):
     """``pipeline.stills.fitted``."""
 
     def __init__(self, low: tuple[int, int]) -> None:
-        from data.model_files import blazepose_files
+        from data.model_files import blazepose_files, open_weights
+        from nets.mili.weights import load_network
         from pipeline.stills.fitted import BodyFitter
         from pipeline.stills.landmarks import LandmarkFinder
 
         super().__init__(low)
-        self._fitter = BodyFitter(LandmarkFinder(*blazepose_files()), self._model, self._regressor)
+        path = open_weights("stills")
+        network = None if path is None else load_network(path)
+        self._fitter = BodyFitter(LandmarkFinder(*blazepose_files()), self._model, self._regressor, network)
 
     def _find(self, image: np.ndarray, low: bool, focal: float | None) -> StillPeople:
         from pipeline.stills.landmarks import LandmarkOptions

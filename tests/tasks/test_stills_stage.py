@@ -15,6 +15,7 @@ from nets.mili.network import MiliNetwork
 from nets.mili.options import MiliOptions
 from nets.mili.weights import save
 from pipeline.artifacts import Artifact
+from pipeline.skeletons import SKEL19
 from pipeline.stills.people import StillPeople
 
 # Anchors as large as the canvas: few are left once those that overlap are gone.
@@ -114,13 +115,63 @@ def test_the_report_has_a_section_of_stills(run):
     assert "<h2>Stills</h2>" in page and 'alt="colour"' in page and "cut short" in page
 
 
+@pytest.fixture(scope="module")
+def by_landmarks(run):
+    """The same images and a photograph, small and with EXIF data, by the open detector, as the default has it."""
+    from skimage.data import astronaut
+
+    folder = run / "landmarks"
+    shutil.copytree(run / "photos", folder / "photos")
+    for name in ("colour", "alpha"):
+        (folder / "photos" / f"{name}.png").unlink()
+    image = np.full((150, 200, 3), 90, np.uint8)
+    image[10:150, 40:127] = cv2.resize(astronaut()[:, 60:380], (87, 140), interpolation=cv2.INTER_AREA)
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 50  # focal length, as on 35 mm film
+    Image.fromarray(image).save(folder / "photos" / "astronaut.jpg", quality=95, exif=exif)
+    cv2.imwrite(str(folder / "photos" / "deep.png"), image[..., ::-1].astype(np.uint16) * 257)
+    (folder / "stills.yaml").write_text("session: p\noutput: out\nstills: {images: [photos], device: cpu}\n")
+    assert stills(folder) == 0
+    return folder
+
+
+def test_the_open_detector_takes_every_kind_of_image(by_landmarks):
+    people = found(by_landmarks)
+    nobody = {"grey", "sixteen", "turned", "one_pixel"}
+    assert set(people) == nobody | set(BAD) | {"astronaut", "deep"}
+    assert {n: len(people[n]) for n in nobody} == dict.fromkeys(nobody, 0)
+    for name, reason in BAD.items():
+        assert reason in people[name]
+    assert len(people["astronaut"]) == len(people["deep"]) == 1
+
+
+def test_a_person_by_landmarks_is_a_body_where_the_picture_shows_it(by_landmarks):
+    person, unknown = (found(by_landmarks)[n] for n in ("astronaut", "deep"))
+    assert person.camera.known and person.camera.focal == pytest.approx(50 * np.hypot(200, 150) / 43.27)
+    assert not unknown.camera.known and unknown.camera.focal == pytest.approx(1000 / 832 * 200)
+    assert person.joints[0, 0, 2] / unknown.joints[0, 0, 2] == pytest.approx(
+        person.camera.focal / unknown.camera.focal, rel=0.1
+    )
+    for found_person in (person, unknown):
+        nose = found_person.keypoints[0, SKEL19.index("nose")]
+        assert np.linalg.norm(nose - [85.9, 41.4]) < 10
+        shoulders = found_person.joints[0, [SKEL19.index(f"{s}_shoulder") for s in ("left", "right")]]
+        assert shoulders[0, 0] > shoulders[1, 0]  # she faces the camera
+        assert found_person.masks.shape == (1, 28, 28) and found_person.masks.max() > 200
+    folder = by_landmarks / "out" / "export" / "stills" / "astronaut"
+    assert {p.name for p in folder.iterdir()} == {"people.npz", "people.glb", "overlay.jpg", "above.png"}
+    page = (by_landmarks / "out" / "export" / "report.html").read_text()
+    assert "one view each" in page and 'alt="astronaut"' in page and "mean pose" not in page
+
+
 def test_the_report_says_what_our_own_weights_are_worth():
     from pipeline.quality.summary import StillFigures
-    from tasks.report_stills import flags
+    from tasks.report_stills import flags, method
 
     seen = [StillFigures("a", 2, "", 60, 40, 0.9, 20.0)]
     assert ["mean pose" in f.text for f in flags(seen, "open")] == [True]
-    assert flags(seen, "mine.safetensors") == () and flags([], "open") == ()
+    assert flags(seen, "mine.safetensors") == () and flags(seen, "landmarks") == () and flags([], "open") == ()
+    assert "average height" in method("landmarks") and "mean pose" in method("open") and not method("mine.safetensors")
 
 
 def test_a_second_run_makes_only_what_is_new(run, tmp_path):
