@@ -74,6 +74,9 @@ class Table1Benchmark(Section):
     categories: list[Category] = Field(list(CATEGORIES), min_length=1, description="Kinds of scenes.")
     scenes: int | None = Field(None, ge=1, description="Only the first scenes of each category; null: all.")
     names: list[str] | None = Field(None, min_length=1, description="Only the scenes of these names; null: all.")
+    groups: dict[str, list[str]] | None = Field(
+        None, min_length=1, description="Rows by these names of scenes in place of categories: {dress: [single_15]}."
+    )
     methods: list[str] = Field(min_length=1, description="Names in tasks/benchmarks/surface_methods.py.")
     settings: list[SettingConfig] = Field([SettingConfig()], min_length=1, description="See SettingConfig.")
     samples: int = Field(100_000, ge=1000, le=10_000_000, description="Points drawn from each surface.")
@@ -130,12 +133,16 @@ def run(config: Table1Benchmark, request: Request) -> list[Row]:
 
 
 def _chosen(source: SceneSource, config: Table1Benchmark) -> dict[str, list[str]]:
-    """Names of scenes by category. Raises InputError for a name that no scene of these categories has."""
+    """Names of scenes by category or group. Raises InputError for a name that no scene of these categories has."""
     found = {category: list(source.names(category)) for category in config.categories}
+    known = {name for names in found.values() for name in names}
+    asked = {"names": config.names or [], **{f"groups.{g}": names for g, names in (config.groups or {}).items()}}
+    for field, names in asked.items():
+        if unknown := [name for name in names if name not in known]:
+            raise InputError(field, f"there is no scene {unknown[0]}", "Its category has to be among categories too")
+    if config.groups is not None:
+        found = dict(config.groups)
     if config.names is not None:
-        known = {name for names in found.values() for name in names}
-        if unknown := [name for name in config.names if name not in known]:
-            raise InputError("names", f"there is no scene {unknown[0]}", "Its category has to be among categories too")
         found = {category: [n for n in names if n in config.names] for category, names in found.items()}
     return {category: names[: config.scenes] for category, names in found.items()}
 
@@ -326,7 +333,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """The paper's own layout, with its figures below, which are of other data."""
     if not any("chamfer_cm" in row for row in rows):
         return []
-    categories = [c for c in CATEGORIES if any(r["category"] == c for r in rows)]
+    found = list(dict.fromkeys(r["category"] for r in rows))
+    categories = [c for c in (*CATEGORIES, *(f for f in found if f not in CATEGORIES)) if c in found]
     settings = list(SettingConfig.model_fields)
     out = []
     groups = dict.fromkeys(tuple(row[k] for k in settings) for row in rows)
@@ -340,6 +348,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
             by = {r["category"]: r for r in chosen if r["method"] == method}
             cells = [f"{by[c]['chamfer_cm']:.3f} / {by[c]['p2s_cm']:.3f}" if c in by else "-" for c in categories]
             out.append(_line(method, cells, width))
+    categories = [c for c in categories if c in CATEGORIES]
+    if not categories:
+        return out
     out += ["", "Published (MultiHuman, six views: other data, not comparable)", _line("", categories, width)]
     for method, values in PUBLISHED.items():
         pairs = {c: values[2 * k : 2 * k + 2] for k, c in enumerate(CATEGORIES)}

@@ -1,18 +1,25 @@
 """The benchmark of surfaces, on spheres: what it measures, what it remembers, and meshes made elsewhere."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 import run_pipeline
+from data.surface_scenes import CATEGORIES
+from data.synthetic.surface_scenes import open_synthetic
+from pipeline.config import read_section
 from pipeline.meshes.obj import obj_text
 from pipeline.meshes.ply import ply_bytes
 from pipeline.surface.visual_hull import visual_hull
 from tasks.benchmarks import scene_sources
+from tasks.benchmarks.surface_methods import METHODS
+from tasks.benchmarks.table1 import Table1Benchmark
 from tests.tasks.surface_scenes import BODY, CLOTHED, SOURCE
 
+CONFIGS = sorted((Path(run_pipeline.__file__).parent / "configs/benchmarks").glob("table1*.yaml"))
 CONFIG = """\
 output: out
 categories: [single, two_close]
@@ -152,3 +159,21 @@ def test_a_hull_keeps_what_stands_behind_somebody_and_nothing_more():
     assert len(faces) and np.abs(vertices - centre).max() < 0.66  # two cameras face to face leave it open
     nobody = visual_hull(scene.rig.cameras, [0 * image for image in scene.labels], 1, -np.ones(3), np.ones(3), 0.1)
     assert not len(nobody[1])
+
+
+def test_rows_may_be_by_groups_of_scenes(tmp_path, source, capsys):
+    text = CONFIG + "groups: {alone: [single_0], all: [single_0, two_close_0]}\n"
+    code, found = rows(tmp_path, text.replace("scenes: 1\n", "").replace("[body, visual_hull]", "[body]"))
+    assert code == 0 and [(r["category"], r["scenes"]) for r in found] == [("alone", 1), ("all", 2)]
+    table = capsys.readouterr().out
+    assert "alone" in table and "Published" not in table
+    assert rows(tmp_path, CONFIG + "groups: {alone: [single_9]}\n")[0] == 2
+    assert "groups.alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_the_configurations_that_come_along_are_good(path):
+    config = read_section(path, Table1Benchmark, "benchmark's configuration", "table1.yaml")
+    known = {name for category in CATEGORIES for name in open_synthetic(None).names(category)}
+    assert set(config.methods) <= set(METHODS)
+    assert {name for names in (config.groups or {}).values() for name in names} <= known
