@@ -1,13 +1,13 @@
 """``train refiner``: the guided normal network by which finished surfaces are bent, added to a file of weights.
 
-First the fitted body guides it, then the surfaces that the file's own networks make of the training people. A mean over
-views counts only if it is better than what the surface says of itself: both are in the curves (``degrees``, ``guide``),
-and so is what is left without the picture (``grey``).
+First the fitted body guides it, then the surfaces that the file's own networks make of the training people, then both
+in turn, on windows of the pictures and with more weight on folds. The curves have the error of its normals
+(``degrees``), of the guide's own (``guide``), and what is left without the picture (``grey``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from data.training.people import PersonOptions
     from nets.training import Training, TrainingOptions
 
-BODY, SURFACE = "body", "surface"
-_KEYS = ("output", "start", "weights", "data", "people", "flaws", "resolution", BODY, SURFACE)
+BODY, SURFACE, DETAIL = "body", "surface", "detail"
+FOLDS = 3
+"""How much the differences from pixel to pixel count in the last phase."""
+_KEYS = ("output", "start", "weights", "data", "people", "flaws", "resolution", BODY, SURFACE, DETAIL)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class DataOptions:
     Attributes:
         folder: where they are kept, as the surface network's training has them. train, validation: how many.
         surfaces: of how many training people surfaces are made as guides. images: of a step.
+        windows: of a step of the last phase, ``window`` pixels a side.
     """
 
     folder: str
@@ -41,6 +44,8 @@ class DataOptions:
     validation: int = 18
     surfaces: int = 60
     images: int = 4
+    windows: int = 8
+    window: int = 128
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ def job(config: Mapping[str, Any], path: Path) -> Job:
     phases = [
         Phase(BODY, recipe.phases[BODY], lambda folder: body_training(recipe)),
         Phase(SURFACE, recipe.phases[SURFACE], lambda folder: surface_training(recipe, folder)),
+        Phase(DETAIL, recipe.phases[DETAIL], lambda folder: detail_training(recipe, folder)),
     ]
     return Job(recipe.folder, phases, lambda folder, facts: export(recipe, folder, facts))
 
@@ -89,7 +95,7 @@ def read_recipe(config: Mapping[str, Any], path: Path) -> Recipe:
         people=options_of(PersonOptions, config["people"], f"{path}: people"),
         flaws=options_of(Flaws, config["flaws"], f"{path}: flaws"),
         resolution=int(config["resolution"]),
-        phases={n: options_of(TrainingOptions, config[n], f"{path}: {n}") for n in (BODY, SURFACE)},
+        phases={n: options_of(TrainingOptions, config[n], f"{path}: {n}") for n in (BODY, SURFACE, DETAIL)},
     )
 
 
@@ -111,7 +117,7 @@ def body_training(recipe: Recipe) -> Training:
     people = people_of(recipe, "train", recipe.data.train)
     held_out = people_of(recipe, "validation", recipe.data.validation)
     state = None if recipe.start is None else begin_with_state(recipe.start / NORMALS)
-    return _training(recipe, BODY, (people, BodyGuide(people)), (held_out, BodyGuide(held_out)), state)
+    return _training(recipe, BODY, [(people, BodyGuide(people))], (held_out, BodyGuide(held_out)), state)
 
 
 def surface_training(recipe: Recipe, folder: Path) -> Training:
@@ -119,7 +125,19 @@ def surface_training(recipe: Recipe, folder: Path) -> Training:
     people = people_of(recipe, "train", recipe.data.surfaces)
     held_out = people_of(recipe, "validation", recipe.data.validation)
     guides = [surface_guides(recipe, folder, p, split) for p, split in ((people, "train"), (held_out, "validation"))]
-    return _training(recipe, SURFACE, (people, guides[0]), (held_out, guides[1]), begin_with_state(folder / BODY))
+    return _training(recipe, SURFACE, [(people, guides[0])], (held_out, guides[1]), begin_with_state(folder / BODY))
+
+
+def detail_training(recipe: Recipe, folder: Path) -> Training:
+    """Guided by both in turn, on windows."""
+    from data.training.guides import BodyGuide
+
+    everybody = people_of(recipe, "train", recipe.data.train)
+    some = people_of(recipe, "train", recipe.data.surfaces)
+    held_out = people_of(recipe, "validation", recipe.data.validation)
+    guides = [surface_guides(recipe, folder, p, split) for p, split in ((some, "train"), (held_out, "validation"))]
+    sources = [(some, guides[0]), (everybody, BodyGuide(everybody))]
+    return _training(recipe, DETAIL, sources, (held_out, guides[1]), begin_with_state(folder / SURFACE))
 
 
 def surface_guides(recipe: Recipe, folder: Path, people: People, split: str) -> Guide:
@@ -142,14 +160,14 @@ def surface_guides(recipe: Recipe, folder: Path, people: People, split: str) -> 
 
 
 def _training(
-    recipe: Recipe, name: str, trained: tuple[People, Guide], held_out: tuple[People, Guide], start: Any
+    recipe: Recipe, name: str, trained: Sequence[tuple[People, Guide]], held_out: tuple[People, Guide], start: Any
 ) -> Training:
     """L1 and angle of normal maps on the mask, and L1 of their differences from pixel to pixel: of folds."""
     import numpy as np
     import torch
     from torch.nn import functional as nn_functional
 
-    from data.training.guides import guided_batch, guided_batches
+    from data.training.guides import guided_batch, guided_batches, taking_turns
     from nets.deepmulticap.losses import normal_edge_loss, normal_map_loss
     from nets.normals import SMALL_REFINER, NormalNetwork
     from nets.training import Training
@@ -171,7 +189,7 @@ def _training(
             "turned": (1 - angles(predicted, batch)).mean(),
             "edges": normal_edge_loss(predicted, normals, mask),
         }
-        return {"loss": sum(parts.values()), **parts}
+        return {"loss": sum(parts.values()) + (folds - 1) * parts["edges"], **parts}
 
     people, guide = held_out
     fixed = [guided_batch(people, guide, [k, k], None, np.random.default_rng([97, k])) for k in range(len(people))]
@@ -188,13 +206,14 @@ def _training(
         figures = {key: float(torch.rad2deg(value.acos()).mean()) for key, value in cosine.items()}
         return {"loss": float((1 - cosine["degrees"]).mean()), **figures}
 
-    options = recipe.phases[name]
-    return Training(
-        network,
-        lambda step: guided_batches(*trained, recipe.data.images, recipe.flaws, options.seed, step),
-        loss,
-        validate,
-    )
+    options, data = recipe.phases[name], recipe.data
+    images, window, folds = (data.windows, data.window, FOLDS) if name == DETAIL else (data.images, None, 1)
+
+    def source(people, guide):
+        return lambda step: guided_batches(people, guide, images, recipe.flaws, options.seed, step, window)
+
+    sources = [source(*pair) for pair in trained]
+    return Training(network, lambda step: taking_turns(sources, step), loss, validate)
 
 
 def with_guide(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,7 +235,7 @@ def export(recipe: Recipe, folder: Path, facts: Mapping[str, Any]) -> Path:
 
     there = load(recipe.weights)
     refiner = NormalNetwork(SMALL_REFINER)
-    refiner.load_state_dict(begin_with_state(folder / SURFACE))
+    refiner.load_state_dict(begin_with_state(folder / DETAIL))
     told = {
         **facts, **asdict(recipe.data), "flaws": asdict(recipe.flaws), "resolution": recipe.resolution,
         "parameters": sum(p.numel() for p in refiner.parameters()),

@@ -6,6 +6,7 @@ has when it counts.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -75,11 +76,32 @@ class SurfaceGuide:
 
 
 def guided_batches(
-    people: People, guide: Guide, images: int, flaws: Flaws, seed: int, start: int = 0
+    people: People, guide: Guide, images: int, flaws: Flaws, seed: int, start: int = 0, window: int | None = None
 ) -> Iterator[NormalBatch]:
-    """Batches from step ``start`` on, without end; ``images`` of as many people."""
+    """Batches from step ``start`` on, without end; ``images`` of as many people, whole or ``window`` pixels of them."""
     for rng, which in seeded_draws(people, images, (seed,), start, (1,)):
-        yield guided_batch(people, guide, [int(k) for k in which], flaws, rng)
+        batch = guided_batch(people, guide, [int(k) for k in which], flaws, rng)
+        yield batch if window is None else windows_of(batch, window, rng)
+
+
+def windows_of(batch: NormalBatch, size: int, rng: np.random.Generator) -> NormalBatch:
+    """Of each image a square of ``size`` pixels about some place on the person: most of a crop is background."""
+    parts = []
+    for rgb, normals, mask in zip(batch.rgb, batch.normals, batch.mask, strict=True):
+        known = np.argwhere(mask.numpy())
+        middle = known[rng.integers(len(known))] if len(known) else np.array(mask.shape) // 2
+        top, left = np.clip(middle - size // 2, 0, np.array(mask.shape) - size)
+        cut = (..., slice(int(top), int(top) + size), slice(int(left), int(left) + size))
+        parts.append((rgb[cut], normals[cut], mask[cut]))
+    return NormalBatch(*(torch.stack(x) for x in zip(*parts, strict=True)))
+
+
+def taking_turns(batches: Sequence[Callable[[int], Iterator[NormalBatch]]], start: int) -> Iterator[NormalBatch]:
+    """One source after the other, step by step. ``batches``: a source's step to its batches from there on."""
+    count = len(batches)
+    sources = [make((start + count - 1 - k) // count) for k, make in enumerate(batches)]
+    for step in itertools.count(start):
+        yield next(sources[step % count])
 
 
 def guided_batch(

@@ -150,13 +150,14 @@ REFINER = """\
 output: {folder}/refiner
 start: {folder}/run
 weights: {weights}
-data: {{folder: {folder}/people, train: 2, validation: 1, surfaces: 1, images: 2}}
+data: {{folder: {folder}/people, train: 2, validation: 1, surfaces: 1, images: 2, windows: 3, window: 32}}
 people: {{poses: 2, views: 3, size: 64, points: 1500, on_surface: 400, step: 0.015, texture: 64, fineness: 1,
          volume: 32}}
 flaws: {{company: 0.5, hidden: 0.3, mask_edge: 1.0, camera_shift: 0.004, camera_turn: 0.0008, colour: 0.1}}
 resolution: 64
 body: {{steps: 2, validate_every: 2, precision: float32}}
 surface: {{steps: 2, validate_every: 2, precision: float32}}
+detail: {{steps: 3, validate_every: 3, precision: float32}}
 """
 
 
@@ -174,8 +175,8 @@ def test_a_refiner_is_added_to_weights_that_stay_as_they_are(trained, tmp_path):
         for a, b in zip(getattr(before, name).parameters(), getattr(after, name).parameters(), strict=True):
             assert (a == b).all()
     card = json.loads(weights.with_suffix(".json").read_text())
-    assert card == after.card and list(card["refiner"]["phases"]) == ["body", "surface"]
-    assert 0 < card["refiner"]["phases"]["surface"]["figures"]["degrees"] < 120
+    assert card == after.card and list(card["refiner"]["phases"]) == ["body", "surface", "detail"]
+    assert 0 < card["refiner"]["phases"]["detail"]["figures"]["degrees"] < 120
     guides = sorted((folder / "refiner/guides").rglob("*.h5"))
     assert len(guides) == 2
     assert shards.read(guides[0], "used")["used"].sum() == 3
