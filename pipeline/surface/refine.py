@@ -24,8 +24,8 @@ from pipeline.raster import raster_here
 from pipeline.surface.network_level import sixteen_bits
 from pipeline.surface.prepare import Prepared
 
-HOLD = 1000.0
-"""How much places count, 1/m2: relief shorter than 2 pi / sqrt(HOLD) = 20 cm follows the normals, longer the places."""
+HOLD = 500.0
+"""How much places count, 1/m2: relief shorter than 2 pi / sqrt(HOLD) = 28 cm follows the normals, longer the places."""
 REACH = 0.015
 """Metres by which a vertex moves at most."""
 SQUARELY = 0.25
