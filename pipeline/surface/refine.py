@@ -1,4 +1,4 @@
-"""Folds: a finished surface bent until it faces where its pictures say.
+"""A finished surface bent until it faces where its pictures say, and faired where they say nothing.
 
 Silhouettes and bodies tell where a surface is, but hardly how it faces from one centimetre to the next; shading tells
 that, but not where. A normal network reads each view's picture together with the normals of the surface as that view
@@ -30,6 +30,9 @@ REACH = 0.015
 """Metres by which a vertex moves at most."""
 SQUARELY = 0.25
 """Cosine to the line of sight from which a view's word counts; it weighs as the square."""
+FAIR, FAIR_WEIGHT = 4, 0.3
+"""Rounds in which the surface's own normals are averaged with their neighbours', and how much they count beside what
+views say: of the surface's own roughness little is true."""
 _LEAST_WEIGHT = 0.02
 
 
@@ -99,7 +102,7 @@ def joined_normals(mesh: Mesh, cameras: list[Camera], maps: Tensor) -> tuple[np.
 def bent(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Vertices (N, 3) moved along their own normals, at most ``REACH``, so that faces turn towards ``normals``.
 
-    Each edge of a face shall lie in the plane that the face's corners tell; what nobody tells stays as it faces.
+    Each edge of a face shall lie in the plane that the face's corners tell; where nobody tells, in a fair one.
 
     Args:
         weight: (N,) how much each vertex's normal counts, 1 for what one view sees squarely.
@@ -108,13 +111,12 @@ def bent(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, weight: n
     from scipy.sparse.linalg import cg
 
     own, faces = vertex_normals(vertices, faces).astype(np.float64), np.asarray(faces)
-    known = (weight > _LEAST_WEIGHT) & ((normals * own).sum(-1) > 0.3)  # a normal that is turned right over is a flaw
-    normals = np.where(known[:, None], normals, own)
-    planes = normals[faces].mean(1)
-    planes /= np.maximum(np.linalg.norm(planes, axis=-1, keepdims=True), 1e-9)
-    count = np.where(known, np.clip(weight, 0, 1), _LEAST_WEIGHT)[faces].min(1)
     a, b = (faces[:, order].T.ravel() for order in ([0, 1, 2], [1, 2, 0]))
-    planes, count = np.tile(planes, (3, 1)), np.tile(count, 3)
+    known = (weight > _LEAST_WEIGHT) & ((normals * own).sum(-1) > 0.3)  # a normal that is turned right over is a flaw
+    told = np.where(known, np.clip(weight, 0, 1), 0)
+    wanted = _unit(normals * told[:, None] + FAIR_WEIGHT * _fair(own, a, b))
+    planes = np.tile(_unit(wanted[faces].mean(1)), (3, 1))
+    count = np.tile(np.maximum(told, FAIR_WEIGHT)[faces].min(1), 3)
     edge = vertices[b] - vertices[a]
     scale = np.sqrt(count) / np.maximum(np.linalg.norm(edge, axis=-1), 1e-4)
     rows = np.arange(len(a))
@@ -124,3 +126,19 @@ def bent(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, weight: n
     target = slopes.T @ (-(planes * edge).sum(-1) * scale)
     moved, _ = cg(system, target, rtol=1e-4, maxiter=300, M=diags(1 / system.diagonal()))
     return vertices + np.clip(moved, -REACH, REACH)[:, None] * own
+
+
+def _fair(normals: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Unit normals (N, 3) averaged with those at the other ends of edges, ``a`` to ``b`` (E,) and back."""
+    from scipy.sparse import csr_matrix, identity
+
+    count = len(normals)
+    joined = csr_matrix((np.ones(len(a)), (a, b)), shape=(count, count))
+    joined = (joined + joined.T).sign() + identity(count)
+    for _ in range(FAIR):
+        normals = _unit(joined @ normals)
+    return normals
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)

@@ -58,7 +58,7 @@ def test_wrinkles_that_normals_tell_of_rise_from_a_smooth_surface():
     smooth, faces = ball(False)
     true = vertex_normals(ball(True)[0], faces)
     moved = refine.bent(smooth, faces, true, np.ones(len(smooth)))
-    assert height_error(moved) < 0.25 * height_error(smooth)
+    assert height_error(moved) < 0.4 * height_error(smooth)  # one view's word against the surface's own: 1 to 0.3
 
 
 def test_normals_that_are_wrong_all_over_hardly_move_the_broad_shape():
@@ -77,6 +77,16 @@ def test_what_nobody_tells_of_stays_where_it_is_and_nothing_moves_far():
     untold = refine.bent(smooth, faces, wild, np.zeros(len(smooth)))
     assert np.abs(untold - smooth).max() < 2e-4  # a ball of flat triangles is not quite as its own normals say
     assert np.linalg.norm(refine.bent(smooth, faces, wild, np.ones(len(smooth))) - smooth, axis=1).max() < 0.0151
+
+
+def test_roughness_that_nobody_tells_of_is_faired():
+    smooth, faces = ball(False)
+    rough = smooth * (1 + np.random.default_rng(0).normal(0, 0.002, (len(smooth), 1)))
+    true, nobody = vertex_normals(smooth, faces), np.zeros(len(smooth))
+    faired = refine.bent(rough, faces, vertex_normals(rough, faces), nobody)
+    before, after = ((vertex_normals(v, faces) * true).sum(-1).mean() for v in (rough, faired))
+    assert 1 - after < 0.25 * (1 - before)
+    assert np.abs(np.linalg.norm(faired, axis=1) - RADIUS).max() < 0.003
 
 
 def test_maps_of_all_views_are_joined_to_the_normals_they_show():
