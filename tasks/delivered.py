@@ -51,14 +51,15 @@ def stands(source: Source, model, bodies: Mapping[int, BodyTrack], bound_m: floa
     """Person id -> what stands in for them where there is no surface, within ``bound_m`` (0: as it is)."""
     from pipeline.export.bodies import posable, posed_vertices
     from pipeline.export.meshes import Stand
+    from pipeline.registration.outwards import Outwards
 
-    faces, found = model.faces.cpu().numpy(), {}
+    outwards, found = Outwards(model.template.cpu().numpy(), model.faces.cpu().numpy()), {}
     registered = {p.person: source.open(p) for p in source.parts("registration")}
     for person, body in bodies.items():
-        stand = Stand(person, faces)
+        stand = Stand(person, outwards)
         dress = registered.get(person)
         if dress is not None and dress.attribute("valid"):
-            stand = Stand(person, faces, dress["offsets"].astype(np.float64), dress["vertex_colours"])
+            stand = Stand(person, outwards, dress["offsets"].astype(np.float64), dress["vertex_colours"])
         rows = np.flatnonzero(posable(body))
         if bound_m and len(rows):
             some = rows[np.unique(np.linspace(0, len(rows) - 1, POSES_CHECKED).astype(int))]

@@ -26,6 +26,7 @@ def inputs(session: Session) -> tuple[str, ...]:
 def compute(context: Context) -> None:
     from pipeline.raster_open3d import Open3DRaster
     from pipeline.registration.dressed import register
+    from pipeline.registration.outwards import Outwards
     from pipeline.texture.atlas import Atlas, encoded
 
     model = load_model(context.session)
@@ -41,7 +42,8 @@ def compute(context: Context) -> None:
         _write_nothing(writer, model, len(source.cameras))
         return
     context.progress(0.3)
-    found = register(instants, faces, still_vertices(model), source.cameras, Open3DRaster(threads=1), atlas)
+    outwards = Outwards(model.template.numpy(), faces)
+    found = register(instants, outwards, still_vertices(model), source.cameras, Open3DRaster(threads=1), atlas)
     writer.put("offsets", found.offsets)
     writer.put("vertex_colours", found.vertex_colours)
     writer.put("seen", found.seen)

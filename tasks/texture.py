@@ -186,6 +186,7 @@ class _Painter:
 
     def __init__(self, context: Context) -> None:
         from pipeline.raster_open3d import Open3DRaster
+        from pipeline.registration.outwards import Outwards
 
         self._context, self._cameras = context, context.rig().cameras
         self._raster, self._blur = Open3DRaster(threads=1), blur_of(context)
@@ -196,6 +197,7 @@ class _Painter:
             artifact = context.open(part)
             if artifact.attribute("valid") and self._track is not None:
                 self._registered, self._model = artifact, load_model(context.session)
+                self._outwards = Outwards(self._model.template.numpy(), self._model.faces.numpy())
                 gains = dict(zip(artifact.attribute("cameras"), artifact["gains"], strict=True))
         self._gains = {c.name: np.asarray(gains.get(c.name, np.ones(3)), np.float64) for c in self._cameras}
 
@@ -224,7 +226,6 @@ class _Painter:
 
     def _usual(self, frame: int, vertices: np.ndarray) -> np.ndarray | None:
         from pipeline.export.bodies import posed_vertices
-        from pipeline.meshes.geometry import moved_out
         from pipeline.texture.colours import nearby
 
         if self._registered is None:
@@ -235,5 +236,5 @@ class _Painter:
         (body,) = posed_vertices(self._model, self._track, np.array([row]))
         if not np.isfinite(body).all():
             return None
-        dressed = moved_out(body.astype(np.float64), self._model.faces.numpy(), self._registered["offsets"])
+        dressed = self._outwards.moved(body.astype(np.float64), self._registered["offsets"])
         return nearby(vertices, dressed, self._registered["vertex_colours"])

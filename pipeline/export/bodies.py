@@ -26,8 +26,8 @@ import numpy as np
 from pipeline.body.parameters import BodyTrack
 from pipeline.export.people import on_timeline, timeline
 from pipeline.meshes.colours import person_colour
-from pipeline.meshes.geometry import vertex_normals
 from pipeline.meshes.glb import Skin, SkinnedPerson, glb_skinned
+from pipeline.registration.outwards import Outwards
 from pipeline.skeletons import SMPLX55
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def skinned_person(
     rotations = np.concatenate([*(p[good] for p in parts), eyes, *(h[good] for h in hands)], 1)
     vertices, faces = array["template"] + array["shapedirs"][..., : len(betas)] @ betas, model.faces.cpu().numpy()
     if offsets is not None:
-        vertices = vertices + vertex_normals(vertices, faces) * offsets[:, None]
+        vertices = Outwards(array["template"], faces).moved(vertices, offsets)
     return SkinnedPerson(
         name=f"person_{person_id}",
         vertices=vertices,

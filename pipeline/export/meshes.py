@@ -18,11 +18,12 @@ from pipeline.export.bodies import posed_vertices
 from pipeline.export.people import on_timeline, timeline
 from pipeline.files import write_atomic
 from pipeline.meshes.colours import person_colour
-from pipeline.meshes.geometry import moved_out, vertex_normals
+from pipeline.meshes.geometry import vertex_normals
 from pipeline.meshes.glb import Compression, Skin, StillMesh, glb_meshes
 from pipeline.meshes.obj import obj_text
 from pipeline.meshes.ply import ply_bytes
 from pipeline.meshes.thin import Thinned, thinned
+from pipeline.registration.outwards import Outwards
 
 if TYPE_CHECKING:
     from nets.body import BodyModel
@@ -204,13 +205,13 @@ class Stand:
     """What stands in for a person in frames without a surface: their body, dressed and light as far as that is known.
 
     Attributes:
-        person: id. faces: (F, 3) of the body.
+        person: id. outwards: the body's faces, and where its skin goes.
         offsets: (V,) metres by which its skin is moved out, or None. colours: (V, 3) uint8 of it, or None.
         light: some of its vertices, joined by fewer triangles, or None for all.
     """
 
     person: int
-    faces: np.ndarray
+    outwards: Outwards
     offsets: np.ndarray | None = None
     colours: np.ndarray | None = None
     light: Thinned | None = None
@@ -221,19 +222,20 @@ class Stand:
 
     def dressed(self, vertices: np.ndarray) -> np.ndarray:
         """(V, 3) the posed body with its skin moved out."""
-        return vertices if self.offsets is None else moved_out(vertices, self.faces, self.offsets)
+        return vertices if self.offsets is None else self.outwards.moved(vertices, self.offsets)
 
     def mesh(self, vertices: np.ndarray) -> StillMesh:
         """Of posed vertices (V, 3)."""
         dressed, light, colours = self.dressed(vertices), self.light, self.colours
         if light is None:
-            return person_mesh(self.person, dressed, self.faces, colours)
+            return person_mesh(self.person, dressed, self.outwards.faces, colours)
         colours = None if colours is None else colours[light.vertices]
         return person_mesh(self.person, dressed[light.vertices], light.faces, colours)
 
     def made_light(self, poses: Sequence[np.ndarray], bound_m: float) -> Stand:
         """Itself with fewer triangles, within ``bound_m`` in all the given poses (V, 3); itself if that cannot be."""
-        return replace(self, light=thinned([self.dressed(p) for p in poses], self.faces, bound_m)) if poses else self
+        dressed = [self.dressed(p) for p in poses]
+        return replace(self, light=thinned(dressed, self.outwards.faces, bound_m)) if dressed else self
 
 
 class PosedBodies:

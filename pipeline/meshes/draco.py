@@ -61,7 +61,7 @@ def packed(faces: np.ndarray, attributes: dict[str, np.ndarray]) -> Packed:
     except (DracoPy.EncodingFailedException, DracoPy.FileTypeException) as error:
         raise ValueError(f"Draco cannot hold the mesh: {error}") from error
     found = {_KINDS[int(a["attribute_type"])]: a for a in back.attributes}
-    return Packed(
-        data, {k: int(a["unique_id"]) for k, a in found.items()}, {k: a["data"] for k, a in found.items()},
-        len(back.faces),
-    )  # fmt: skip
+    values = {k: a["data"] for k, a in found.items()}
+    if "COLOR_0" in values:
+        values["COLOR_0"] = values["COLOR_0"].astype(np.uint16)  # stored as such, handed out wider
+    return Packed(data, {k: int(a["unique_id"]) for k, a in found.items()}, values, len(back.faces))

@@ -38,11 +38,6 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.where(normals.any(1, keepdims=True), normals, (0.0, 0.0, 1.0)).astype(np.float32)
 
 
-def moved_out(vertices: np.ndarray, faces: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """(V, 3) vertices of a body, posed or not, with its skin moved out by ``offsets`` (V,)."""
-    return vertices + vertex_normals(vertices, faces) * offsets[:, None]
-
-
 def neighbours(faces: np.ndarray, count: int) -> sparse.csr_matrix:
     """(count, count) sparse, 1 where two vertices share an edge of triangles (F, 3)."""
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.meshes.geometry import moved_out, vertex_normals
+from pipeline.meshes.geometry import vertex_normals
 from pipeline.raster import Raster
 from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
+from pipeline.registration.outwards import Outwards
 from pipeline.texture.atlas import Atlas
 from pipeline.texture.colours import GREY, blended, filled, trusted
 from pipeline.texture.exposure import camera_gains
@@ -33,7 +34,7 @@ class Registered:
     """What is kept of it.
 
     Attributes:
-        offsets: (V,) float32 metres along the normals of the unposed body.
+        offsets: (V,) float32 metres along the directions of ``Outwards``.
         gains: (C, 3) float32 factors of the cameras' colours.
         vertex_colours: (V, 3) uint8. seen: (V,) bool, some view saw the vertex.
         texture: (S, S, 3) uint8, or None without texture coordinates.
@@ -67,7 +68,7 @@ class _Gathered:
 
 def register(
     instants: Sequence[Instant],
-    faces: np.ndarray,
+    outwards: Outwards,
     still: np.ndarray,
     cameras: Sequence[str],
     raster: Raster,
@@ -77,14 +78,15 @@ def register(
     """Move the body's skin out to the surfaces, balance the cameras, and colour it from all frames and views.
 
     Args:
-        instants: frames, some of them with surfaces. still: (V,) 1 for vertices that keep the body's place.
+        instants: frames, some of them with surfaces. outwards: the body's faces, and where its skin goes.
+        still: (V,) 1 for vertices that keep the body's place.
         cameras: all names, in the order of the gains.
     """
-    options = options or RegistrationOptions()
-    distances = [distances_to(i.body, faces, *i.surface, options) for i in instants if i.surface is not None]
+    options, faces = options or RegistrationOptions(), outwards.faces
+    distances = [distances_to(i.body, outwards, *i.surface, options) for i in instants if i.surface is not None]
     count = len(instants[0].body)
-    offsets = offsets_of(np.stack(distances), faces, still, options) if distances else np.zeros(count)
-    looks = [_looks(i, offsets, faces, raster) for i in instants]
+    offsets = offsets_of(np.stack(distances), outwards, still, options) if distances else np.zeros(count)
+    looks = [_looks(i, offsets, outwards, raster) for i in instants]
     gains = _gains(looks, cameras)
     at_vertices, at_texels = _Gathered(np.zeros((count, 3))), None
     if atlas is not None:
@@ -116,11 +118,11 @@ def register(
     )
 
 
-def _looks(instant: Instant, offsets: np.ndarray, faces: np.ndarray, raster: Raster):
+def _looks(instant: Instant, offsets: np.ndarray, outwards: Outwards, raster: Raster):
     """Vertices and normals of the dressed body in one frame, and by name what the cameras say of it."""
-    vertices = moved_out(instant.body, faces, offsets)
-    views = colour_views(vertices, faces, instant.views, raster)
-    return vertices, vertex_normals(vertices, faces).astype(np.float64), views
+    vertices = outwards.moved(instant.body, offsets)
+    views = colour_views(vertices, outwards.faces, instant.views, raster)
+    return vertices, vertex_normals(vertices, outwards.faces).astype(np.float64), views
 
 
 def _gains(looks, cameras: Sequence[str]) -> np.ndarray:

@@ -71,28 +71,36 @@ def _scores(scene: SurfaceScene, config: TextureBenchmark) -> Iterator[tuple[Met
             for c, image, labels in zip(scene.rig.cameras, scene.images, scene.labels, strict=True)
             if (labels == number).any()
         }
-        light = atlas = None
+        everybody = colour_views(vertices, faces, seen, raster)
+        cameras = [v.camera for v in everybody.values()]
+        fine = dict(zip(everybody, raster.render_views(vertices, faces, cameras), strict=True))
+        light = atlas = few = None
         if {"ours_light", "ours_vertices"} & {*config.methods}:
             light = simplified(vertices, faces, config.simplify_mm / 1000)
             atlas = unwrapped(light.vertices, light.faces, config.frame_texture)
-        everybody = colour_views(vertices, faces, seen, raster)
+            few = dict(zip(everybody, raster.render_views(light.vertices, light.faces, cameras), strict=True))
         for out in [c.name for c in scene.rig.cameras][: config.left_out]:
             given = [n for n in everybody if n != out]
             if out not in everybody or not given:
                 continue
+            views, painted = [everybody[n] for n in given], {}
             for method in config.methods:
-                shown, covered = _shown(method, (vertices, faces), light, atlas, [everybody[n] for n in given])
-                held = _error(everybody[out], shown, raster)
-                rest = [_error(everybody[n], shown, raster)["colour_error"] for n in given]
+                how = METHODS[method]
+                if how not in painted:
+                    painted[how] = how(vertices, faces, views)
+                covered = float(painted[how][1].mean())
+                shown = _shown(method, (vertices, faces), painted[how], light, atlas, views)
+                rendered = few if method.startswith("ours_") else fine
+                held = _error(everybody[out], rendered[out], shown)
+                rest = [_error(everybody[n], rendered[n], shown)["colour_error"] for n in given]
                 yield method, held | {"seen_share": covered, "given_views_error": float(np.nanmean(rest))}
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A coloured mesh: colours (V, 3) 0..255, which vertices (V,) some view saw; with coordinates (V, 2), v upwards, an
-    image goes before the colours."""
+    """How a mesh is coloured: faces of vertices with colours (V, 3) 0..255, and which (V,) some view saw; with
+    coordinates (V, 2), v upwards, an image goes before the colours."""
 
-    vertices: np.ndarray
     faces: np.ndarray
     colours: np.ndarray
     known: np.ndarray
@@ -100,24 +108,21 @@ class _Shown:
     image: np.ndarray | None = None
 
 
-def _shown(method: Method, mesh: Triangles, light, atlas, views: Sequence) -> tuple[_Shown, float]:
-    """What a method makes of a mesh, and the share of it that some view saw."""
+def _shown(method: Method, mesh: Triangles, painted: Coloured, light, atlas, views: Sequence) -> _Shown:
+    """What a method makes of the colours of a mesh."""
     from pipeline.texture.atlas import decoded, encoded
     from pipeline.texture.colours import carried_over
     from pipeline.texture.unwrap import JPEG_QUALITY, texture_of
 
-    colours, known, gains = METHODS[method](*mesh, views)
-    covered = float(known.mean())
+    colours, known, gains = painted
     if not method.startswith("ours_"):
-        return _Shown(*mesh, colours, known), covered
+        return _Shown(mesh[1], colours, known)
     known = _nearest(known, mesh[0], light.vertices)
     if method == "ours_vertices":
-        few = carried_over(light.vertices, light.faces, mesh[0], colours)
-        return _Shown(light.vertices, light.faces, few, known), covered
+        return _Shown(light.faces, carried_over(light.vertices, light.faces, mesh[0], colours), known)
     jpeg = encoded(texture_of(atlas, light.vertices, mesh, colours, views, gains), JPEG_QUALITY)
     which, uv, faces = atlas.split()
-    nothing = np.zeros((len(which), 3))
-    return _Shown(light.vertices[which], faces, nothing, known[which], uv, decoded(jpeg)), covered
+    return _Shown(faces, np.zeros((len(which), 3)), known[which], uv, decoded(jpeg))
 
 
 def _nearest(values: np.ndarray, places: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -166,11 +171,10 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray, Sequence], Coloured]] = {
 }  # fmt: skip
 
 
-def _error(view, mesh: _Shown, raster) -> dict[str, float]:
+def _error(view, result, mesh: _Shown) -> dict[str, float]:
     """Mean absolute differences, 0..255, in the view's own exposure: a factor a channel, the median of all pixels."""
     from pipeline.texture.atlas import looked_up
 
-    result = raster.render(mesh.vertices, mesh.faces, view.camera)
     both = result.hit & view.mask
     if not both.any():
         return {"colour_error": np.nan, "seen_error": np.nan}

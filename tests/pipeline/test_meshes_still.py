@@ -175,7 +175,8 @@ def test_draco_is_a_fraction_and_where_it_was(ball):
         assert volume == pytest.approx(trimesh.Trimesh(vertices, faces).volume, rel=1e-3)
         if node == "Zoë":
             np.testing.assert_array_equal(found["COLOR_0"][:, :3], np.rint(linear(truth[which]) * 65535))
-            assert player.json["accessors"][primitive["attributes"]["COLOR_0"]]["normalized"]
+            accessor = player.json["accessors"][primitive["attributes"]["COLOR_0"]]
+            assert accessor["normalized"] and accessor["componentType"] == 5123  # the only wide ones that are allowed
         else:
             assert np.abs(found["TEXCOORD_0"] - (truth[which] * (1, -1) + (0, 1))).max() < 2**-12
         outwards = (found["POSITION"] - upright.mean(0)) / 0.5

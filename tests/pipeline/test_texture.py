@@ -10,11 +10,13 @@ from scipy.spatial import cKDTree
 
 from pipeline.cameras import Camera
 from pipeline.meshes.colours import linear
+from pipeline.meshes.geometry import vertex_normals
 from pipeline.meshes.glb import Skin, StillMesh, glb_meshes
 from pipeline.meshes.simplify import simplified
 from pipeline.raster_open3d import Open3DRaster
 from pipeline.registration.dressed import Instant, Seen, register
 from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
+from pipeline.registration.outwards import Outwards
 from pipeline.texture.atlas import Atlas, encoded
 from pipeline.texture.colours import carried_over, filled, nearby, vertex_colours
 from pipeline.texture.exposure import camera_gains
@@ -212,7 +214,8 @@ def test_the_skin_moves_out_to_the_surface_and_is_coloured(made):
         pictures = {c.name: seen_by(c, clothed, faces) for c in cameras}
         views = {n: Seen(v.camera, v.image, v.mask) for n, v in pictures.items()}
         instants.append(Instant(vertices, (clothed, faces), views))
-    found = register(instants, faces, np.zeros(len(vertices)), [c.name for c in cameras], RASTER, atlas)
+    outwards, names = Outwards(vertices, faces), [c.name for c in cameras]
+    found = register(instants, outwards, np.zeros(len(vertices)), names, RASTER, atlas)
     high, low = vertices[:, 2] > 0.08, vertices[:, 2] < -0.08
     assert np.abs(found.offsets[high] - 0.03).max() < 0.004 and np.abs(found.offsets[low]).max() < 0.004
     assert np.abs(found.vertex_colours[found.seen] - painted(vertices)[found.seen]).mean() < 4
@@ -223,16 +226,52 @@ def test_holes_and_frames_without_a_surface_do_not_move_the_skin_wrongly(made):
     vertices, faces, _ = made
     options = RegistrationOptions()
     holed = faces[vertices[faces].mean(1)[:, 0] < 0.2]
-    distances = distances_to(vertices, faces, vertices * 1.1, holed, options)
+    outwards = Outwards(vertices, faces)
+    distances = distances_to(vertices, outwards, vertices * 1.1, holed, options)
     assert np.isnan(distances[vertices[:, 0] > 0.25]).all()
     assert np.nanmax(np.abs(distances - 0.03)) < 0.003
-    offsets = offsets_of(distances[None], faces, np.zeros(len(vertices)), options)
+    offsets = offsets_of(distances[None], outwards, np.zeros(len(vertices)), options)
     assert np.abs(offsets - 0.03).max() < 0.004  # the hole takes what is about it
 
 
 def test_a_far_surface_is_none():
     vertices, faces, _, _ = ball(12)
-    assert np.isnan(distances_to(vertices, faces, vertices * 2, faces, RegistrationOptions())).all()
+    outwards = Outwards(vertices, faces)
+    assert np.isnan(distances_to(vertices, outwards, vertices * 2, faces, RegistrationOptions())).all()
+
+
+def test_a_ray_that_went_astray_does_not_tear_the_skin(made):
+    vertices, faces, _ = made
+    distances = np.full(len(vertices), 0.03)
+    distances[np.random.default_rng(0).choice(len(vertices), len(vertices) // 20, replace=False)] = 0.18
+    offsets = offsets_of(distances[None], Outwards(vertices, faces), np.zeros(len(vertices)), RegistrationOptions())
+    assert np.abs(offsets - 0.03).max() < 0.003
+
+
+def test_what_stays_stays_and_nothing_seen_moves_nothing(made):
+    vertices, faces, _ = made
+    outwards, still = Outwards(vertices, faces), (vertices[:, 2] > 0.1).astype(float)
+    offsets = offsets_of(np.full((2, len(vertices)), 0.03), outwards, still, RegistrationOptions())
+    assert (offsets[still == 1] == 0).all() and np.abs(offsets[vertices[:, 2] < -0.1] - 0.03).max() < 0.003
+    nothing = offsets_of(np.full((2, len(vertices)), np.nan), outwards, still, RegistrationOptions())
+    assert (nothing == 0).all()
+
+
+def test_small_parts_go_along_instead_of_bursting(made):
+    """A toe on the ball, and a ball inside it that nobody sees: moved out by more than the toe's size."""
+    vertices, faces, _ = made
+    direction = vertices / RADIUS
+    away = np.arccos(np.clip(direction @ [1, 0, 0], -1, 1))
+    rest = vertices + direction * (0.02 * np.exp(-((away / 0.06) ** 2)))[:, None]
+    both = np.concatenate([rest, 0.5 * vertices])
+    outwards = Outwards(both, np.concatenate([faces, faces + len(vertices)]))
+    assert outwards.seen[: len(vertices)].all() and not outwards.seen[len(vertices) :].any()
+    ways = outwards.directions(both)[: len(vertices)]
+    toe = away < 0.1
+    assert (ways[toe] @ [1, 0, 0]).min() > 0.97 > 0.93 > (vertex_normals(rest, faces)[toe] @ [1, 0, 0]).min()
+    assert ((ways * direction).sum(1)).min() > 0.97
+    turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
+    np.testing.assert_allclose(outwards.directions(both @ turn.T)[: len(vertices)], ways @ turn.T, atol=1e-6)
 
 
 # --- in files -------------------------------------------------------------------------------------------------------
