@@ -59,7 +59,7 @@ def offsets_of(
 ) -> np.ndarray:
     """(V,) metres by which the body's skin is moved: the median over frames (F, V), smooth, 0 where it is to stay.
 
-    A ray that slips past what it should have met, or meets a neighbour, stands out from those around it: it counts less.
+    A ray that slips past what it should have met, or meets a neighbour, stands out from those about it: it counts less.
 
     Args:
         still: (V,) 0..1, 1 for vertices that keep the body's own place (fingers, the face).
