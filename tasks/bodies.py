@@ -19,7 +19,7 @@ from pipeline.keypoints.timing import on_session_clock
 from tasks.execution import Context
 from tasks.keys import FileDigests
 from tasks.parts import Part
-from tasks.people import camera_detections, detections_stage, track_of
+from tasks.people import camera_detections, detections_stage, entangled_frames, track_of
 
 OUTLINE_FRAMES = 12
 """Frames from all over a track whose person masks tell the shape."""
@@ -165,7 +165,10 @@ def compute(context: Context) -> None:
     outlines = _outlines(context, tracks)
     if _has_outlines(context.session):
         print(f"{len(outlines)} outlines tell the shape")
-    body = fit_track(model, rig, tracks, options, lambda fraction: context.progress(0.9 * fraction), outlines)
+    entangled = entangled_frames(context, tracks)
+    body = fit_track(
+        model, rig, tracks, options, lambda fraction: context.progress(0.9 * fraction), outlines, entangled
+    )
     if missing := never_located(tracks):
         print(f"never seen by two cameras, so where people hold them at rest: {', '.join(missing)}")
     context.writer.attribute("never_located", missing)

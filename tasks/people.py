@@ -88,6 +88,18 @@ def track_of(source: Source, part: Part) -> Tracks:
     return track
 
 
+def entangled_frames(source: Source, track: Tracks) -> np.ndarray:
+    """(F,) bool: frames of a person's track in which they were looked at alone, being among others."""
+    out = np.zeros(len(track.frames), bool)
+    for chunk in source.parts("untangling"):
+        artifact = source.open(chunk)
+        column = np.flatnonzero(artifact["person_ids"] == track.person_ids[0])
+        if len(column):
+            looked = artifact["looked"][:, column[0]].any(-1)
+            out |= np.isin(track.frames, artifact["frames"][looked])
+    return out
+
+
 def names_of(source: Source) -> dict[int, str]:
     """Person id -> the name that the user gave."""
     names = {p.person: source.open(p).attribute("name") for p in source.parts("identities")}

@@ -124,7 +124,7 @@ class Bodies:
         row = int(np.searchsorted(self._track.frames, frame))
         if row == len(self._track.frames) or self._track.frames[row] != frame:
             return None
-        if not (self._track.valid[row] and posable(self._track)[row]):
+        if not (self._track.usable[row] and posable(self._track)[row]):
             return None
         poses = {name: torch.as_tensor(getattr(self._track, name)[row : row + 1]) for name in _POSES}
         with torch.no_grad():

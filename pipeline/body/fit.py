@@ -110,6 +110,7 @@ def fit_track(
     options: FitOptions = FitOptions(),  # noqa: B008  (frozen)
     progress: Callable[[float], None] | None = None,
     outlines: Sequence[Outline] = (),
+    entangled: np.ndarray | None = None,
 ) -> BodyTrack:
     """Fit one body to one person's track.
 
@@ -118,6 +119,7 @@ def fit_track(
         rig: undistorted cameras in the order of the track's.
         track: one person (P = 1) over F frames.
         outlines: masks of the person in some frames and views, for the shape.
+        entangled: (F,) bool, frames in which the person is among others, so that each limb must be seen by two views.
 
     Returns:
         Parameters of all F frames. Frames that are not valid carry a reason; those inside gaps of at most
@@ -148,7 +150,7 @@ def fit_track(
     fit = _fit_whole if len(obs.rows) <= options.window_frames else _fit_windows
     fitted = fit(setup, obs, report)
     report(1.0)
-    return mark_frames(model, track, fitted.state, fitted.obs, options, setup.depth(fitted))
+    return mark_frames(model, track, fitted.state, fitted.obs, options, setup.depth(fitted), entangled)
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.association.tracks import Tracks
+from pipeline.association.triangulation import point_to_rays
 from pipeline.body.anatomy import joint_ranges
 from pipeline.body.kinematics import State
 from pipeline.body.landmarks import landmark_offsets
-from pipeline.body.observations import Observations
+from pipeline.body.observations import Observations, rays_of
 from pipeline.body.options import FitOptions
 from pipeline.body.parameters import BodyTrack
 from pipeline.body.regressor import regress, regressor_for
 from pipeline.body.rotations import exponential, logarithm
 from pipeline.cameras import project
+from pipeline.skeletons import SKEL19
 
 if TYPE_CHECKING:
     from nets.body import BodyModel
 
-ABSENT, TOO_FEW, RESIDUAL, SHAPE, SPEED, RANGE, FLOOR = range(1, 8)
+ABSENT, TOO_FEW, RESIDUAL, SHAPE, SPEED, RANGE, FLOOR, UNSEEN_LIMB = range(1, 9)
 """Indices into ``BodyTrack.REASONS``."""
+_LIMBS = [SKEL19.index(f"{s}_{j}") for s in ("left", "right") for j in ("elbow", "wrist", "knee", "ankle")]
+LIMB_SCORE, LIMB_M, LIMB_VIEWS = 0.2, 0.10, 2
+"""A view sees a limb where a keypoint of such a score passes the body's joint within so many metres; so many views
+must, of a person among others. Measured on hugging people (README, Limits)."""
 _WIDTHS = {
     "global_orient": 3,
     "body_pose": 63,
@@ -40,10 +46,12 @@ def mark_frames(
     obs: Observations | None,
     options: FitOptions,
     depth: np.ndarray | None = None,
+    entangled: np.ndarray | None = None,
 ) -> BodyTrack:
     """The fitted state over the observed frames as parameters over the track's, with every frame judged.
 
     ``depth``: (F,) metres, how far below the floor the deeper foot is in each observed frame, where there is a floor.
+    ``entangled``: (F,) bool, frames of the track in which the person is among others; None: none.
     """
     frames = len(track.frames)
     reason = np.full(frames, ABSENT, np.int8)
@@ -68,6 +76,8 @@ def mark_frames(
         doubt = _doubtful_pose(state, points, obs.times, depth, options)
         useless = _useless(points, obs, error[rows], options)
         reason[rows] = np.where(useless > 0, useless, doubt)
+        if entangled is not None:
+            reason[rows[entangled[rows] & _has_unseen_limb(points, obs) & (reason[rows] == 0)]] = UNSEEN_LIMB
         low, high = options.stature_m
         if not low <= stature(model, betas) <= high or np.abs(betas).max() > options.max_beta:
             reason[rows] = SHAPE
@@ -120,6 +130,19 @@ def _useless(points: np.ndarray, obs: Observations, error: np.ndarray, options: 
     return reason
 
 
+def _has_unseen_limb(points: np.ndarray, obs: Observations) -> np.ndarray:
+    """(F,) bool: an elbow, wrist, knee or ankle of the body (F, 19, 3) is confirmed by fewer than two views.
+
+    Where detectors take people who touch for one, what they say of a limb agrees in few views, or with another body.
+    """
+    if not len(obs.projections):
+        return np.zeros(len(points), bool)
+    centres, rays = rays_of(obs.projections, np.nan_to_num(obs.pixels))
+    distance, in_front = point_to_rays(centres, rays, points)
+    confirms = (obs.pixel_weights.transpose(0, 2, 1) > LIMB_SCORE) & (distance < LIMB_M) & (in_front > 0)
+    return (confirms.sum(-1)[:, _LIMBS] < LIMB_VIEWS).any(1)
+
+
 def stature(model: BodyModel, betas: np.ndarray) -> float:
     """Height of the unposed body, metres."""
     y = model.template[:, 1].cpu().numpy() + model.shapedirs[:, 1, :10].cpu().numpy() @ betas
@@ -130,10 +153,11 @@ def _bridge_or_blank(values: dict[str, np.ndarray], reason: np.ndarray, times: n
     """Give frames that are not valid what may stand in for them. Changes the arrays in place.
 
     Inside a short gap, frames with too few joints keep what the fit says, which knows their neighbours; the others take
-    what lies between the valid frames. Elsewhere all become NaN.
+    what lies between the valid frames. Elsewhere all become NaN. A limb in doubt changes nothing.
     """
-    valid = np.flatnonzero(reason == 0)
-    for f in np.flatnonzero((reason != 0) & np.isfinite(values["transl"][:, 0])):
+    fine = (reason == 0) | (reason == UNSEEN_LIMB)
+    valid = np.flatnonzero(fine)
+    for f in np.flatnonzero(~fine & np.isfinite(values["transl"][:, 0])):
         after = np.searchsorted(valid, f)
         inside = 0 < after < len(valid)
         a, b = (valid[after - 1], valid[after]) if inside else (f, f)

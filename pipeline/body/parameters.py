@@ -13,7 +13,8 @@ class BodyTrack:
     """One person's SMPL-X parameters over F frames: one shape, a pose a frame. Rotations are axis-angle, radians.
 
     Frames in which the person is absent or the fit failed are not ``valid`` and say why in ``reason``. In short gaps
-    their parameters bridge the valid frames around them; elsewhere they are NaN.
+    their parameters bridge the valid frames around them; elsewhere they are NaN. Those with a limb in doubt
+    (``UNSEEN_LIMB``) keep the body that was fitted.
 
     Attributes:
         frames: (F,) int64 absolute frame numbers.
@@ -35,8 +36,10 @@ class BodyTrack:
     ).split()
     REASONS = (
         "", "absent", "too few joints", "large residual", "implausible shape", "implausible speed",
-        "joint beyond its range", "below the floor",
+        "joint beyond its range", "below the floor", "among others, a limb not seen in two views",
     )  # fmt: skip
+    UNSEEN_LIMB = 8
+    """Index of the last: the rest of the body is as good as any, so it stays."""
 
     frames: np.ndarray
     betas: np.ndarray
@@ -50,6 +53,11 @@ class BodyTrack:
     valid: np.ndarray
     reason: np.ndarray
     fit_error_m: np.ndarray
+
+    @property
+    def usable(self) -> np.ndarray:
+        """(F,) bool: frames that were observed and hold a body, valid or with a limb in doubt."""
+        return np.asarray(self.valid, bool) | (np.asarray(self.reason) == self.UNSEEN_LIMB)
 
     def part(self, rows: np.ndarray) -> BodyTrack:
         """The same in some of the frames, by row."""

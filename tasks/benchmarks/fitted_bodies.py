@@ -42,6 +42,7 @@ class Found:
         bodies: of the P people found with a body.
         rows: (P,) their rows in ``tracks``.
         partners: true person -> found person.
+        reasons: (P,) why a body is in doubt, "" for a valid one.
     """
 
     detections: list[Detections]
@@ -49,14 +50,15 @@ class Found:
     bodies: list[SceneBody]
     rows: list[int]
     partners: dict[int, int]
+    reasons: list[str]
 
 
 def find(scene: SurfaceScene) -> Found:
     """Detection, association, a look at each of those who touch alone, and fit."""
     detections, tracks = _tracked(scene)
-    tracks = _untangled(scene, detections, tracks)
-    bodies, rows = _bodies(scene, detections, tracks)
-    return Found(detections, tracks, bodies, rows, _partners(scene, bodies))
+    tracks, entangled = _untangled(scene, detections, tracks)
+    bodies, rows, reasons = _bodies(scene, detections, tracks, entangled)
+    return Found(detections, tracks, bodies, rows, _partners(scene, bodies), reasons)
 
 
 def fitted(scene: SurfaceScene) -> tuple[tuple[SceneBody | None, ...], tuple[np.ndarray, ...]]:
@@ -165,8 +167,10 @@ def _detector():
     return BlazePose(*blazepose_files(), BlazePoseOptions(max_people=6))
 
 
-def _untangled(scene: SurfaceScene, detections: Sequence[Detections], tracks: Tracks) -> Tracks:
-    """Tracks after everybody who touches others was looked at alone."""
+def _untangled(
+    scene: SurfaceScene, detections: Sequence[Detections], tracks: Tracks
+) -> tuple[Tracks, np.ndarray]:
+    """Tracks after everybody who touches others was looked at alone, and (P,) bool, who was."""
     from pipeline.raster_open3d import Open3DRaster
     from pipeline.untangling.looks import improved
     from pipeline.untangling.untangle import untangle
@@ -182,33 +186,37 @@ def _untangled(scene: SurfaceScene, detections: Sequence[Detections], tracks: Tr
         Open3DRaster(threads=1), plain_score,
     )  # fmt: skip
     better = [_repeated(improved(track, [looks], scene.rig)) for track in moment.values()]
-    return Tracks.together(better) if better else tracks
+    return (Tracks.together(better) if better else tracks), looks.looked.any((0, 2))
 
 
 def _repeated(moment: Tracks) -> Tracks:
     return replace(moment.part(np.zeros(REPEATS, int)), frames=np.arange(REPEATS))
 
 
-def _fit(scene: SurfaceScene, track: Tracks, joint_set: str) -> BodyTrack:
+def _fit(scene: SurfaceScene, track: Tracks, joint_set: str, entangled: bool = False) -> BodyTrack:
     from pipeline.body.fit import fit_track
     from pipeline.body.options import FitOptions
 
-    return fit_track(open_model(), scene.rig, track, FitOptions(fps=FPS, landmarks=joint_set))
+    options = FitOptions(fps=FPS, landmarks=joint_set)
+    return fit_track(open_model(), scene.rig, track, options, entangled=np.full(len(track.frames), entangled))
 
 
-def _bodies(scene: SurfaceScene, detections: Sequence[Detections], tracks: Tracks) -> tuple[list[SceneBody], list[int]]:
+def _bodies(
+    scene: SurfaceScene, detections: Sequence[Detections], tracks: Tracks, entangled: np.ndarray
+) -> tuple[list[SceneBody], list[int], list[str]]:
     from data.synthetic.disturbances import body_vertices
 
-    model, out, rows = open_model(), [], []
+    model, out, rows, reasons = open_model(), [], [], []
     names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
     for k in range(len(tracks.person_ids)):
-        track = _fit(scene, tracks.person(k), detections[0].joint_set)
-        if not track.valid[_MIDDLE]:
+        track = _fit(scene, tracks.person(k), detections[0].joint_set, bool(entangled[k]))
+        if not track.usable[_MIDDLE]:
             continue
         parameters = {n: getattr(track, n)[_MIDDLE : _MIDDLE + 1] for n in names} | {"betas": track.betas[None]}
         out.append(SceneBody((body_vertices(model, parameters), model.faces.numpy()), parameters))
         rows.append(k)
-    return out, rows
+        reasons.append(BodyTrack.REASONS[int(track.reason[_MIDDLE])])
+    return out, rows, reasons
 
 
 def _partners(scene: SurfaceScene, found: Sequence[SceneBody]) -> dict[int, int]:

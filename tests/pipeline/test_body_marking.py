@@ -16,7 +16,7 @@ from pipeline.body.parameters import BodyTrack
 from pipeline.body.regressor import regress, regressor_for
 from pipeline.body.rotations import exponential
 from pipeline.cameras import project
-from pipeline.skeletons import SMPLX55
+from pipeline.skeletons import SKEL19, SMPLX55
 from tests.pipeline.body_tracks import FPS, as_track, known_body, rig_around
 
 FRAMES = 12
@@ -76,6 +76,25 @@ def test_a_pelvis_faster_than_anybody(model, walker):
     assert marked(model, walker) == ["implausible speed" if f in at else "" for f in range(FRAMES)]
     walker["transl"][6:] -= np.float32([2.0 / FPS, 0, 0])
     assert marked(model, walker) == [""] * FRAMES
+
+
+def test_a_limb_that_one_view_alone_sees_is_in_doubt_among_others(model, walker):
+    joints = regress(model, regressor_for(model), walker).astype(np.float64)
+    rig = rig_around(4)
+    pixels = project(rig.projections[None, :, None], joints[:, None])
+    wrist, ear = SKEL19.index("left_wrist"), SKEL19.index("left_ear")
+    scores = np.full(pixels.shape[:3], 0.9)
+    scores[4:7, 1:, [wrist, ear]] = 0.0  # one view sees it
+    pixels[8, 1:, wrist] += 120.0  # three see somebody else's, each elsewhere on it
+    track = as_track(joints, pixels, scores)
+    entangled = np.zeros(FRAMES, bool)
+    entangled[[2, 4, 5, 8]] = True
+    body = fit_track(model, rig, track, FitOptions(fps=FPS), entangled=entangled)
+    doubt = [BodyTrack.REASONS[r].endswith("not seen in two views") for r in body.reason]
+    assert np.flatnonzero(doubt).tolist() == [4, 5, 8]
+    assert np.flatnonzero(~body.valid).tolist() == [4, 5, 8]
+    assert body.usable.all() and np.isfinite(body.body_pose).all()  # the rest of the body stays
+    assert fit_track(model, rig, track, FitOptions(fps=FPS)).valid.all()
 
 
 def test_a_shape_that_nobody_has(model, walker):
