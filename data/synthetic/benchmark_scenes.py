@@ -54,9 +54,9 @@ def listed() -> dict[str, Listed]:
     return {row["name"]: Listed(**row | {"people": tuple(row["people"])}) for row in rows}
 
 
-def build(maker: People, scene: Listed) -> Scene:
-    """Make a listed scene."""
-    return stage(maker, scene.category, scene.seed, [_as_listed(maker, k) for k in scene.people])
+def build(maker: People, scene: Listed, times: np.ndarray | None = None) -> Scene:
+    """Make a listed scene; over ``times`` (F,) seconds what its seed draws for them, which begins as another moment."""
+    return stage(maker, scene.category, scene.seed, [_as_listed(maker, k) for k in scene.people], times)
 
 
 def _as_listed(maker: People, number: int) -> Wearer:

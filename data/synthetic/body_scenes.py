@@ -83,7 +83,7 @@ def body_scene(model: BodyModel, name: str, setting: Setting, seed: int, frames:
     seen = visible(rig, joints)  # (C, F, P, 19)
     if name == "half_hidden":
         seen[: round(2 * len(rig) / 3)] &= joints[..., 2] > 0.95  # a table: hips, legs and hanging hands are behind it
-    tracks = tuple(_track(rig, joints[:, p], seen[:, :, p], setting, rng) for p in range(len(people)))
+    tracks = tuple(observed(rig, joints[:, p], seen[:, :, p], setting, rng) for p in range(len(people)))
     return BodyScene(rig, people, tracks, 0.0 if name == "half_hidden" else "auto")
 
 
@@ -106,7 +106,7 @@ def true_outlines(model: BodyModel, rig: Rig, body: BodyTrack, frames: int = 4) 
     return [o for o in found if o is not None]
 
 
-def _track(rig: Rig, joints: np.ndarray, seen: np.ndarray, setting: Setting, rng: np.random.Generator) -> Tracks:
+def observed(rig: Rig, joints: np.ndarray, seen: np.ndarray, setting: Setting, rng: np.random.Generator) -> Tracks:
     """What is reported of joints (F, 19, 3) of which cameras see (C, F, 19)."""
     pixels = project(rig.projections[None, :, None], joints[:, None])
     pixels = pixels + rng.normal(scale=setting.noise_px, size=pixels.shape)

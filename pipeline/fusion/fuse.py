@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.fusion.align import Aim, aligned
 from pipeline.fusion.distance import SignedDistance
 from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.skinning import Carried, PosedBody, bind
@@ -94,7 +95,8 @@ def fuse_window(frames: Sequence[WindowFrame], centre: int, options: FusionOptio
     took_part = np.flatnonzero(reasons == 0)
     target = frames[centre].carried.body
     origin = target.vertices.mean(0)
-    carried = [_carry(frames[k].carried, target, k == centre, options) for k in took_part]
+    aim = Aim.of(own) if options.weighted and options.aligned and target.parts is not None else None
+    carried = [_carry(frames[k].carried, target, k == centre, aim, options) for k in took_part]
     box = np.stack([(v.min(0), v.max(0)) for v, _ in carried])
     # Whole voxels, so that single precision below costs nothing and grids of neighbouring frames agree.
     origin = np.round(origin / options.voxel_m) * options.voxel_m
@@ -129,10 +131,14 @@ def _without_specks(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray
     return vertices[used], faces
 
 
-def _carry(carried: Carried, target: PosedBody, own: bool, options: FusionOptions) -> tuple[np.ndarray, np.ndarray]:
+def _carry(
+    carried: Carried, target: PosedBody, own: bool, aim: Aim | None, options: FusionOptions
+) -> tuple[np.ndarray, np.ndarray]:
     """A mesh in the target's pose (V, 3) and how far each vertex is to be trusted (V,)."""
     surface = carried.surface
     vertices = surface.vertices if own else carried.carry(target)
+    if aim is not None and not own:
+        vertices = aligned(vertices, surface.faces, carried.weights @ target.parts, surface.seen, aim)
     if not options.weighted:
         return vertices, np.ones(len(vertices))
     trust = np.maximum(surface.seen, 0.02)  # a guess still beats a hole

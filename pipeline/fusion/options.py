@@ -27,6 +27,7 @@ class FusionOptions:
         sigma_m: metres.
         neighbours: body vertices that a vertex of the mesh is carried by.
         weighted: weights by visibility, agreement and how sure the skinning is; else the plain mean of equation 10.
+        aligned: weighted: carried meshes are brought onto the frame's own, part by part of the body (``align``).
         spread_m: weighted: where the body vertices that carry a point disagree by this much about where it goes
             (armpits, limbs in contact, loose cloth), its frame counts e⁻¹ as much.
         agreement_m: weighted: a frame this far from the median of the window counts a quarter as much.
@@ -39,6 +40,7 @@ class FusionOptions:
     sigma_m: float = 0.01
     neighbours: int = 4
     weighted: bool = True
+    aligned: bool = True
     spread_m: float = 0.006
     agreement_m: float = 0.02
     far_m: float = 0.15

@@ -11,6 +11,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from nets.meshes import vertex_normals
+from pipeline.fusion.align import part_weights
 from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.surface import Surface
 
@@ -27,11 +28,13 @@ class PosedBody:
         vertices: (B, 3) posed vertices, metres.
         faces: (T, 3).
         blended: (B, 3, 4) each vertex's blended bone transform, posed from rest.
+        parts: (B, 22) how much each vertex belongs to each part of the body, see ``align``; None: not known.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     blended: np.ndarray
+    parts: np.ndarray | None = None
 
     @cached_property
     def tree(self) -> cKDTree:
@@ -157,8 +160,9 @@ def posed_body(model: BodyModel, parameters: dict) -> PosedBody:
         offsets = posed.positions - (posed.rotations @ posed.rest[..., None]).squeeze(-1)
         transforms = torch.cat([posed.rotations, offsets[..., None]], -1)[0].double().numpy()
         vertices = model(**parameters).vertices[0].double().numpy()
-    blended = model.weights.double().numpy() @ transforms.reshape(-1, 12)
-    return PosedBody(vertices, model.faces.numpy(), blended.reshape(-1, 3, 4))
+    weights = model.weights.double().numpy()
+    blended = (weights @ transforms.reshape(-1, 12)).reshape(-1, 3, 4)
+    return PosedBody(vertices, model.faces.numpy(), blended, part_weights(weights))
 
 
 def inverse_skin(blended: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -1,15 +1,19 @@
-"""Temporal fusion against exact answers: a walking skin without noise, with noise, with relief; and reconstructions."""
+"""Temporal fusion against exact answers: a walking skin without noise, with noise, with relief; and reconstructions, of
+the walker and of the people of the benchmark's scenes in motion."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from data.surface_scenes import SceneBody, Triangles
+from data.surface_scenes import CATEGORIES, SceneBody, Triangles
 from pipeline.config import Number, Section
+from pipeline.errors import InputError
+from pipeline.fusion.skinning import PosedBody
 from pipeline.quality.metrics import (
     NearestSurface,
     amplitude_ratio,
@@ -19,11 +23,13 @@ from pipeline.quality.metrics import (
 )
 from tasks.benchmarks.benchmark import Benchmark, Request, Row
 
-Category = Literal["clean", "noise", "wrinkles", "reconstructed"]
+Category = Literal[
+    "clean", "noise", "wrinkles", "reconstructed", "single", "occluded", "two_natural", "two_close", "three"
+]
 
 MEASURES = {
-    "p95_mm": 2, "error_ratio": 3, "flicker_ratio": 3, "flicker_mm": 2, "amplitude_ratio": 3,
-    "chamfer_before_cm": 3, "chamfer_cm": 3,
+    "p95_mm": 2, "error_ratio": 3, "flicker_ratio": 3, "flicker_before_mm": 2, "flicker_mm": 2, "amplitude_ratio": 3,
+    "chamfer_before_cm": 3, "chamfer_cm": 3, "body_mm": 1,
 }  # fmt: skip
 
 
@@ -36,6 +42,11 @@ class FusionBenchmark(Section):
     categories: list[Category] = Field(
         ["clean", "noise", "wrinkles", "reconstructed"], min_length=1, description="What is wrong with the meshes."
     )
+    scenes: list[str] = Field([], description="Names in configs/benchmarks/scenes.json, for the five kinds of scenes.")
+    fps: Number = Field(25.0, gt=0, le=120, description="Frames a second of the scenes in motion.")
+    around: int = Field(15, ge=0, le=1000, description="Frames before and after, in which bodies are only fitted.")
+    keypoint_noise_px: Number = Field(3.0, ge=0, le=50, description="Of what the scenes' bodies are fitted to.")
+    mask_error_px: Number = Field(1.0, ge=0, le=20, description="Standard deviation of the masks' size in the scenes.")
     window: int = Field(3, ge=3, le=9, multiple_of=1, description="Frames fused into one, odd.")
     frames: int = Field(5, ge=3, le=200, description="Length of the sequences; those with a whole window are judged.")
     divisions: int = Field(2, ge=0, le=3, description="Each triangle of the body is cut in four so many times.")
@@ -44,7 +55,7 @@ class FusionBenchmark(Section):
     noise_length_m: Number = Field(0.03, gt=0, le=1, description="Distance over which it is correlated.")
     wrinkles_m: Number = Field(0.01, gt=0, le=0.05, description="Height of the wrinkles.")
     reconstruction: str = Field(
-        "visual_hull", description="What makes the meshes of reconstructed: a method of table1, from six views."
+        "visual_hull", description="What makes the meshes of reconstructed and scenes: a method of table1, six views."
     )
     resolution: int = Field(192, ge=32, le=1024, description="Voxels along a person's box, for the networks.")
     hull_voxel_m: Number = Field(0.01, ge=0.002, le=0.1, description="Grid of the visual hull, metres.")
@@ -57,12 +68,13 @@ def run(config: FusionBenchmark, request: Request) -> list[Row]:
     from data.synthetic.carried_skin import smooth_noise, walker, wrinkles
     from tasks.benchmarks.surface_methods import make
 
-    method = make(config.reconstruction, config) if "reconstructed" in config.categories else None
+    known = {*CATEGORIES, "reconstructed"}
+    method = make(config.reconstruction, config) if known & set(config.categories) else None
     person = walker(config.frames, config.divisions)
     points = person.sample(config.points, np.random.default_rng(config.seed))
     generator = np.random.default_rng([config.seed, 1])
     rows = []
-    for category in config.categories:
+    for category in (c for c in config.categories if c not in CATEGORIES):
         relief = wrinkles(person.rest, config.wrinkles_m) if category == "wrinkles" else 0.0
         truth = [(person.skin(k, relief), person.faces) for k in range(config.frames)]
         if category == "noise":
@@ -75,15 +87,62 @@ def run(config: FusionBenchmark, request: Request) -> list[Row]:
         else:
             meshes = truth
         for name in config.methods:
-            fused = _fused(person, meshes, name == "weighted", config)
+            fused = _fused(person.bodies, meshes, name == "weighted", config)
             figures = _figures(person, points, truth, meshes, fused, relief, config)
             rows.append({"method": name, "category": category, **figures})
             request.tell(f"fusion: {category}, {name}")
+    rows += _rows_of_scenes(method, config, request)
     order = list(config.methods)
     return sorted(rows, key=lambda row: order.index(row["method"]))
 
 
-def _fused(person, meshes: list[Triangles], weighted: bool, config: FusionBenchmark) -> dict[int, Triangles]:
+def _rows_of_scenes(method, config: FusionBenchmark, request: Request) -> list[Row]:
+    """One row a method and category: means over people, then over scenes."""
+    from data.synthetic.surface_scenes import SyntheticScenes
+    from tasks.benchmarks.fusion_scenes import Errors, figures, moving_people
+
+    source, rows = SyntheticScenes(), []
+    errors = Errors(config.keypoint_noise_px, config.mask_error_px)
+    for category, names in _scenes(config, source, request).items():
+        found = defaultdict(list)
+        for name in names:
+            motion = source.motion(name, 6, config.frames + 2 * config.around, config.fps)
+            judged = range(config.around, config.around + config.frames)
+            generator = np.random.default_rng(config.seed)
+            people = list(moving_people(motion, judged, config.fps, method, errors, generator))
+            for way in config.methods:
+                each = [
+                    figures(p, _fused(p.bodies, p.meshes, way == "weighted", config), config.points, config.seed)
+                    for p in people
+                ]
+                found[way].append(_means(each))
+                request.tell(f"fusion: {name}, {way}")
+        for way, scores in found.items():
+            row = _means(scores)
+            ratio = row["flicker_mm"] / row["flicker_before_mm"]
+            rows.append({"method": way, "category": category, "scenes": len(scores), "flicker_ratio": ratio, **row})
+    return rows
+
+
+def _scenes(config: FusionBenchmark, source, request: Request) -> dict[str, list[str]]:
+    """Names by category. Raises InputError for a name that is in none of the categories, and a category without any."""
+    wanted = [c for c in config.categories if c in CATEGORIES]
+    known = {c: [n for n in source.names(c) if n in config.scenes] for c in wanted}
+    listed = {n for names in known.values() for n in names}
+    if unknown := [n for n in config.scenes if n not in listed]:
+        raise InputError(f"{request.path}: scenes", f"{unknown[0]} is in none of the categories", "See scenes.json")
+    if empty := [c for c, names in known.items() if not names]:
+        raise InputError(f"{request.path}: scenes", f"there is none of category {empty[0]}", "Name one of each")
+    return known
+
+
+def _means(figures: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([f[name] for f in figures])) for name in figures[0]}
+
+
+def _fused(
+    bodies: Sequence[PosedBody], meshes: Sequence[Triangles], weighted: bool, config: FusionBenchmark
+) -> dict[int, Triangles]:
     """Fused meshes of the frames whose windows are whole."""
     from pipeline.fusion.fuse import window_frame
     from pipeline.fusion.options import FusionOptions
@@ -94,7 +153,7 @@ def _fused(person, meshes: list[Triangles], weighted: bool, config: FusionBenchm
     half, count = config.window // 2, len(meshes)
     fused = fuse_sequence(
         np.arange(count), np.ones(count, bool),
-        lambda k: window_frame(prepare(*meshes[k]), person.bodies[k], options), options,
+        lambda k: window_frame(prepare(*meshes[k]), bodies[k], options), options,
         wanted=range(half, count - half), threads=1,
     )  # fmt: skip
     return {k: (out.vertices, out.faces) for k, out in fused}
