@@ -4,6 +4,9 @@ Kernel, sigma and neighbours were measured on five dressed synthetic people at 3
 frame to the next and over two, against where their true surface is. The choice hardly matters: over one frame the root
 mean square error is 1.48 to 1.57 mm for every pair of kernel and sigma from 5 to 40 mm and 4 to 16 neighbours, over two
 2.61 to 3.12 mm, most of it cloth that does not follow the body; more neighbours and wider kernels are the worse end.
+
+Bodies that err matter far more: with one centimetre in every frame, each in its own way, exact meshes of a walker came
+out 4.6 mm off at 8 mm voxels, and 0.8 mm where they were brought onto the frame's own first (``aligned``).
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def test_benchmark_scenes_hold_together(monkeypatch, maker):
     monkeypatch.setattr("data.synthetic.surface_scenes.SIZE", (160, 160))
     monkeypatch.setattr("data.synthetic.surface_scenes.DETAIL_M", 0.01)
     source = SyntheticScenes()
-    monkeypatch.setattr(SyntheticScenes, "_maker", maker)
+    monkeypatch.setattr(SyntheticScenes, "maker", maker)
     scene = source.load("two_natural_02", 2)
     assert scene.category == "two_natural" and len(scene.people) == 2 and len(scene.rig) == 2
     for camera, image, labels in zip(scene.rig.cameras, scene.images, scene.labels, strict=True):
@@ -97,3 +97,8 @@ def test_benchmark_scenes_hold_together(monkeypatch, maker):
             assert (labels[v[inside], u[inside]] > 0).mean() > 0.9
             x, y = np.nonzero((k + 1) == labels.T)
             assert u.min() - 2 <= x.min() and x.max() <= u.max() + 2 and v.min() - 2 <= y.min()
+    motion = source.motion("two_natural_02", 2, 3, 25.0)
+    moment, told = motion.moment(2), motion.parameters()
+    for person, all_frames in zip(moment.people, told, strict=True):
+        for name, values in person.body.parameters.items():
+            np.testing.assert_array_equal(values, all_frames[name] if name == "betas" else all_frames[name][2:3])
