@@ -258,7 +258,7 @@ def card_text(card: Mapping[str, Any]) -> str:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of the verb."""
-    parser.add_argument("net", metavar="NET", help="parsing, normals, deepmulticap or mili")
+    parser.add_argument("net", metavar="NET", help="parsing, normals, deepmulticap, refiner or mili")
     parser.add_argument("config", metavar="CONFIG", help="training configuration (YAML), see configs/nets")
     parser.add_argument(
         "--stop-after", type=float, metavar="SECONDS", help="stop then; the same command goes on where it stopped"
