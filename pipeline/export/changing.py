@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -34,7 +33,7 @@ class ChangingScene:
 
     def add(self, frame: int, people: Mapping[int, StillMesh]) -> None:
         if people and (frame - self._first) % self.stride == 0:
-            self._frames[frame] = {i: replace(mesh, skin=None) for i, mesh in people.items()}  # textures are too large
+            self._frames[frame] = people
         while len(self._frames) > 1 and sum(map(_bytes_of, self._frames.values())) > self._most:
             self._thin()
 
@@ -70,4 +69,6 @@ class ChangingScene:
 
 def _bytes_of(people: Mapping[int, StillMesh]) -> int:
     """About what a frame adds to a quantised file."""
-    return sum(16 * len(m.vertices) + 6 * len(m.faces) + 900 for m in people.values())
+    each = ((m.vertices, 0) if m.skin is None else (m.skin.vertices, len(m.skin.image)) for m in people.values())
+    corners = sum(16 * len(vertices) + image + 1100 for vertices, image in each)
+    return corners + sum(6 * len(m.faces) for m in people.values())

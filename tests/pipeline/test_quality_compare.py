@@ -1,12 +1,15 @@
 """Results beside images: what a shifted silhouette and a wrong colour count, against numbers known beforehand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipeline.cameras import Camera
-from pipeline.meshes.glb import StillMesh
+from pipeline.meshes.glb import Skin, StillMesh
 from pipeline.quality.compare import comparison, view_score
 from pipeline.raster_open3d import Open3DRaster
+from pipeline.texture.atlas import encoded
 from pipeline.texture.views import Seen
 
 RASTER = Open3DRaster(threads=1)
@@ -43,6 +46,21 @@ def test_colours_are_held_against_the_image_in_its_own_exposure():
     view, hidden = seen((50, 75, 25))
     assert view_score(view, hidden, square(), ONES, RASTER).colour_error == pytest.approx(50, abs=0.5)
     assert view_score(view, hidden, square(), 2 * ONES, RASTER).colour_error < 0.01
+
+
+def test_a_texture_counts_instead_of_the_colours_of_vertices():
+    mesh, (view, hidden) = square(colour=(0, 0, 0)), seen()
+    corners = mesh.vertices[:, :2] / 2 + 0.5
+    texture = encoded(np.full((32, 32, 3), (100, 150, 50), np.uint8))
+    skin = Skin(np.arange(4), corners, mesh.faces, texture)
+    assert view_score(view, hidden, mesh, ONES, RASTER).colour_error == pytest.approx(100, abs=1)
+    assert view_score(view, hidden, replace(mesh, skin=skin), ONES, RASTER).colour_error < 3
+    halves = np.full((32, 32, 3), (100, 150, 50), np.uint8)
+    halves[:, 16:] = (200, 150, 50)  # where u is large, x is
+    shown = np.where(np.arange(320)[:, None] > 160, np.array([200, 150, 50]), view.image).astype(np.uint8)
+    right = replace(mesh, skin=replace(skin, image=encoded(halves)))
+    assert view_score(Seen(CAMERA, shown, view.mask), hidden, right, ONES, RASTER).colour_error < 4
+    assert view_score(view, hidden, right, ONES, RASTER).colour_error > 12
 
 
 def test_what_others_hide_is_not_expected():

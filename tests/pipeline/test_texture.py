@@ -17,7 +17,7 @@ from pipeline.raster_open3d import Open3DRaster
 from pipeline.registration.dressed import Instant, Seen, register
 from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
 from pipeline.registration.outwards import Outwards
-from pipeline.texture.atlas import Atlas, encoded
+from pipeline.texture.atlas import Atlas, encoded, looked_up
 from pipeline.texture.colours import carried_over, filled, nearby, vertex_colours
 from pipeline.texture.exposure import camera_gains
 from pipeline.texture.unwrap import texture_of, unwrapped
@@ -324,6 +324,28 @@ def test_a_mesh_without_coordinates_gets_some_and_a_texture_that_shows_what_is_p
     assert error[known].mean() < 5
     with pytest.raises(ValueError, match="no texture"):
         unwrapped(fine, faces[:0], 64)
+
+
+def test_a_mesh_of_ten_pieces_and_one_flat_triangle_has_a_texture(made):
+    vertices, faces, _ = made
+    light = simplified(vertices, faces, 0.01)
+    many = np.concatenate([light.vertices + np.array([k, 0, 0]) for k in range(10)])
+    parts = np.concatenate([light.faces + k * len(light.vertices) for k in range(10)] + [[[0, 0, 1]]])
+    atlas = unwrapped(many, parts, 256)
+    ends = np.where(many[:, :1] < 4.5, 0, 255) * np.ones(3)
+    image = texture_of(atlas, many, (many, parts), ends, [], np.ones((0, 3)))
+    which, uv, uv_faces = atlas.split()
+    assert (which[uv_faces] == parts).all()
+    middles = uv[uv_faces[:-1]].mean(1)
+    shown = looked_up(image, middles)
+    assert np.abs(shown - np.where(many[parts[:-1, 0], :1] < 4.5, 0, 255)).mean() < 3
+
+
+def test_a_texture_is_looked_up_between_its_texels():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[0, 0], image[0, 1] = 100, 200  # the upper left, where v is 1
+    at = np.array([[0.125, 0.875], [0.25, 0.875], [0.375, 0.875], [0.0, 1.0], [1.0, 0.0]])
+    np.testing.assert_allclose(looked_up(image, at)[:, 0], [100, 150, 200, 100, 0])
 
 
 def test_without_a_view_a_texture_is_what_the_vertices_say(made):

@@ -9,7 +9,7 @@ import trimesh
 from PIL import Image
 
 from data.synthetic.walkers import ring_rig
-from pipeline.meshes.glb import StillMesh, glb_changing
+from pipeline.meshes.glb import StillMesh, glb_changing, glb_meshes
 from pipeline.quality.viewer_page import Viewed, viewer_page
 from tests.pipeline.browser import Page, chromium
 
@@ -93,3 +93,13 @@ def test_it_plays(page):
     page.run("document.getElementById('play').click()")
     before = page.run("document.getElementById('frame').textContent")
     page.until(f"document.getElementById('frame').textContent != {before!r}", 20)
+
+
+def test_files_that_it_cannot_read_are_told_and_the_scene_stays(page):
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=0.5)
+    packed = glb_meshes([StillMesh("a", ball.vertices, ball.faces, RED)], np.array([0, 0, 1.0]), "draco")
+    for data, told in ((packed, "x.glb: compressed with Draco"), (b"no model", "x.glb: ")):
+        text = base64.b64encode(data).decode()
+        page.run(f"troupe.load(Uint8Array.from(atob('{text}'), (c) => c.charCodeAt(0)).buffer, 'x.glb'); 0")
+        page.until(f"document.getElementById('frame').textContent.startsWith({told!r})", 20)
+    assert shown(page, 0.3) == ("blue", "red")

@@ -128,7 +128,16 @@ function seek(seconds) {
 }
 
 function load(buffer, said) {
-  new GLTFLoader().parse(buffer, "", show, (error) => { element("frame").textContent = `${said}: ${error.message ?? error}`; });
+  const failed = (error) => {
+    const why = `${error.message ?? error}`;
+    const told = why.includes("DRACO") ? "compressed with Draco, which this page cannot read" : why;
+    element("frame").textContent = `${said}: ${told}`;
+  };
+  try {
+    new GLTFLoader().parse(buffer, "", show, failed);
+  } catch (error) {
+    failed(error);
+  }
 }
 
 function pause() {
