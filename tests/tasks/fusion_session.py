@@ -99,6 +99,10 @@ class FusionSession:
         self._nothing(writer)
         writer.note = {"people": [0]}
 
+    def _untangling(self, writer: ArtifactWriter) -> None:
+        writer.put_all(no_tracks(np.arange(0), CAMERAS).to_arrays())
+        writer.put("looked", np.zeros((0, 0, CAMERAS), bool))
+
     def _identities(self, writer: ArtifactWriter) -> None:
         frames, cameras, joints = np.arange(FRAMES), CAMERAS, len(SKEL19)
         none = no_tracks(frames, cameras)
