@@ -28,14 +28,16 @@ if TYPE_CHECKING:
     from nets.body import BodyModel
     from pipeline.body.problem import NormalEquations
 
-PIXEL_SHARE = 0.012
+PIXEL_SHARE = 0.02
 """Deviation of keypoints, of the person's height in the image, ..."""
 LEAST_PIXEL = 0.4
 """... and at least so many pixels."""
-GUESS_M = (0.07, 0.07, 0.10)
+GUESS_M = (0.06, 0.06, 0.08)
 """Deviation of the detector's 3D joints across (x, y) and along the line of sight, metres."""
 BETA = 0.6
 """Deviation of the betas: proportions that one view seems to show are mostly its pose."""
+POSE = 0.7
+"""Factor on the deviations of the pose prior."""
 KERNEL = 4.0
 FIRST_WIDER = 3.0
 """Keypoints are trusted so much less in the first stage."""
@@ -144,7 +146,7 @@ class SingleView:
         """The state of least cost near ``state``."""
         obs = observations(view, projection_of(focal, principal))
         pixel = np.full(19, wider * max(PIXEL_SHARE * view.height, LEAST_PIXEL))
-        weights = Weights(np.full(19, np.inf), pixel, KERNEL, np.inf, np.inf, 1.0, beta=BETA)
+        weights = Weights(np.full(19, np.inf), pixel, KERNEL, np.inf, np.inf, 1.0, beta=BETA, pose=POSE)
         return solve(Problem(self.kinematics, obs, weights, terms), state, iterations).state
 
     def scaled(self, state: State, scale: float) -> State:

@@ -25,7 +25,7 @@ from pipeline.keypoints.regions import Region
 from pipeline.stills.tiles import Tile, TileOptions, tiles
 
 CANVAS = (448, 448)
-SEEN_AT = 80.0
+SEEN_AT = 48.0
 """Pixels of a tile; the height from which people are found."""
 OVERLAP = 0.4
 TRACKING = BlazePoseOptions(min_detection=0.25, min_close_detection=0.25, max_people=40, sure_peaks=0.42)
@@ -36,6 +36,8 @@ LEAST_INSIDE, LEAST_CONFIDENCE = 6, 0.6
 MOST_TURNED, SURE_SUPPORT, SURE_WITHIN = 0.8, 0.6, 0.95
 """Radians from upright; the detector's score of somebody who may be turned further; both networks' of somebody inside
 somebody's outline."""
+LEAST_CONTRAST = 3.0
+"""Deviation of a tile's values from which it shows more than sky or wall."""
 KNOWN_IOU = 0.4
 """A suggested box that overlaps somebody found by more holds nobody new."""
 MASK = 28
@@ -154,8 +156,11 @@ class LandmarkFinder:
     def _look(
         self, tile: Tile, image: np.ndarray, size: tuple[int, int], known: list[SeenPerson]
     ) -> list[SeenPerson]:
+        shown = self._without(tile, image, known)
+        if shown.std() < LEAST_CONTRAST:
+            return []
         tracker = PersonTracker(self._detect, self._landmarks, TRACKING)
-        return [_in_image(t, tile, size) for t in tracker.step(0, self._without(tile, image, known))]
+        return [_in_image(t, tile, size) for t in tracker.step(0, shown)]
 
 
 def _in_image(track: Track, tile: Tile, size: tuple[int, int]) -> SeenPerson:

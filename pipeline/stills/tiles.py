@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-MOST_TILES = 4096
+MOST_TILES = 1 << 16
+"""So that an absurd size of the smallest person ends; images as large as may be read need fewer for 10 pixels."""
 
 
 @dataclass(frozen=True)

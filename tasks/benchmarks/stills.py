@@ -39,7 +39,7 @@ class StillsBenchmark(Section):
     output: str = Field(description="Folder for synthetic pictures.")
     dataset: StillsDatasetConfig = Field(StillsDatasetConfig(), description="See StillsDatasetConfig.")
     pictures: int | None = Field(200, ge=1, description="Most pictures; null: all of the data set.")
-    methods: dict[str, str] = Field(min_length=1, description="Name of a row -> weights: open, or a path.")
+    methods: dict[str, str] = Field(min_length=1, description="Name of a row -> landmarks, open, or a path of weights.")
     categories: list[Literal["low", "high"]] = Field(["low", "high"], min_length=1, description="Resolutions.")
     low_size: list[int] | None = Field(
         None, min_length=2, max_length=2, description="[width, height] pixels that low pictures fit into; null: the "

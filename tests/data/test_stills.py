@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.stills import BadImage, names_of, read_still, still_files
+from data.stills import BadImage, focal_of, names_of, read_still, still_files
 from pipeline.errors import InputError
 
 COLOURS = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
@@ -83,3 +83,19 @@ def test_names_stay_apart_where_only_the_suffix_differs(tmp_path):
 def test_nothing_there_is_an_error_that_names_the_field(tmp_path):
     with pytest.raises(InputError, match=r"stills\.images: photos/\*\.jpg"):
         still_files(["photos/*.jpg"], tmp_path)
+
+
+@pytest.mark.parametrize(("told", "focal"), [(50, 50 * 5 / 43.27), (None, None), (0, None), (9000, None)])
+def test_the_focal_length_is_that_of_exif_if_it_is_one(tmp_path, told, focal):
+    image, exif = Image.new("RGB", (4, 3)), Image.Exif()
+    if told is not None:
+        exif.get_ifd(0x8769)[0xA405] = told
+    image.save(tmp_path / "a.jpg", exif=exif)
+    found = focal_of(tmp_path / "a.jpg", (4, 3))
+    assert found == (None if focal is None else pytest.approx(focal))
+    assert focal is None or focal_of(tmp_path / "a.jpg", (8, 6)) == pytest.approx(2 * focal)
+
+
+def test_a_file_that_is_no_image_has_no_focal_length(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe1\x00\x10Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    assert focal_of(tmp_path / "a.jpg", (4, 3)) is None and focal_of(tmp_path / "gone.jpg", (4, 3)) is None
