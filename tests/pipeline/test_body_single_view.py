@@ -66,9 +66,9 @@ def errors(single, found, true):
 def test_pose_and_place_of_a_body_of_mean_size(single, seed, place):
     true = person(seed, place, turn=0.5 * seed)
     found = fitted(single, true, seed=seed).state
-    assert errors(single, found, true).mean() < 0.035
+    assert errors(single, found, true).mean() < 0.05  # the guess alone is 0.09 off
     assert np.abs(found.transl[0] - true.transl[0])[:2].max() < 0.06
-    assert abs(found.transl[0, 2] / true.transl[0, 2] - 1) < 0.03
+    assert abs(found.transl[0, 2] / true.transl[0, 2] - 1) < 0.05
 
 
 def test_hidden_legs_follow_the_guess(single):
@@ -77,7 +77,7 @@ def test_hidden_legs_follow_the_guess(single):
     found = fitted(single, true, hidden=legs).state
     away = errors(single, found, true)
     shown = [k for k, n in enumerate(SKEL19.joints) if n not in legs]
-    assert away[shown].mean() < 0.04 and away.mean() < 0.08
+    assert away[shown].mean() < 0.05 and away.mean() < 0.08
 
 
 def test_pixels_overrule_a_guess_of_another_pose(single):
