@@ -1,5 +1,7 @@
 """Colours tell whose a pixel is where scores do not, and a mask that shows two people is evidence for both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -149,3 +151,18 @@ def test_a_mask_of_two_people_is_evidence_for_both():
     assert behind.others is None and (behind.detector > 0.5)[back].all()
     apart = gather(1, bodies, [detected(front), None], [], image, None)
     assert apart.detector is None and (apart.others > 0.5)[front].all()
+
+
+def test_of_people_alone_a_detector_that_sees_nothing_of_them_is_believed():
+    """The body is there, behind a thing of the person's own colour: only the detector tells."""
+    whole, hidden = box(20, 60), box(45, 60)
+    picture = np.where(whole[..., None], np.array(RED, np.uint8), np.array(GREY, np.uint8))
+    one = judged(whole, np.zeros_like(whole), picture, np.where(hidden, 0.75, 0.95 * whole))
+    seen = replace(one.evidence, detector=(0.95 * (whole & ~hidden)).astype(np.float32))
+    without, told = (Judged(e, one.score, one.part, beside=2) for e in (one.evidence, seen))
+    for view, stays in ((without, True), (told, False)):
+        appearance = Appearance()
+        appearance.learn([[view], [view]])
+        (score,) = shared_out(0, [view], appearance)
+        assert (score > 0.5)[hidden].all() == stays
+        assert (score > 0.5)[whole & ~hidden].all()
