@@ -19,7 +19,8 @@ MOST_PICTURES, PICTURE_PX = 12, 480
 MOST_NAMES = 5
 BY_LANDMARKS = (
     "Bodies in stills are fitted to one view each: poses follow the landmarks that the detector sees, distances assume "
-    "adults of average height, shapes are near the mean, and who is smaller than about 30 pixels is mostly missed."
+    "adults of average height unless feet show a common floor, shapes are near the mean, half of those below 16 pixels "
+    "are missed, and some of the smallest face the wrong way."
 )
 OWN_WEIGHTS = (
     "Stills were looked at with the small weights that ship, which know synthetic people alone: of people in "
