@@ -317,23 +317,10 @@ class _Loop:
         _write(self.folder / TABLE, _table(progress.rows).encode())
 
     def _resume(self) -> None:
-        path = self.folder / CHECKPOINT
-        if not path.exists():
+        read = _read(self.folder, self.options)
+        if read is None:
             return
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            options, progress = json.loads(state["options"]), Progress(**json.loads(state["progress"]))
-        except Exception as error:
-            raise CheckpointError(path, f"cannot be read ({error})", "Remove it to start this training anew") from error
-        # JSON both ways, so that numbers compare as they were written.
-        ours = json.loads(json.dumps(asdict(self.options)))
-        options = {"optimizer": "adamw", **options}  # trainings begun before there was a choice
-        differing = [k for k in ours if k != "checkpoint_every_s" and ours[k] != options.get(k)]
-        if differing:
-            raise TrainingError(
-                f"{self.folder} is of a training with other options ({', '.join(differing)}); "
-                "give another folder, or remove this one"
-            )
+        state, progress = read
         try:
             self.network.load_state_dict(state["network"])
             self.average.state = {k: v.to(self.device) for k, v in state["average"].items()}
@@ -344,6 +331,38 @@ class _Loop:
             raise TrainingError(f"{self.folder} is of a training of another network ({error})") from error
         self.sums = json.loads(state["sums"])
         self.progress = progress
+
+
+def _read(folder: Path, options: TrainingOptions) -> tuple[dict[str, Any], Progress] | None:
+    """The checkpoint of a training with these options; None if there is none yet."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        theirs, progress = json.loads(state["options"]), Progress(**json.loads(state["progress"]))
+    except Exception as error:
+        raise CheckpointError(path, f"cannot be read ({error})", "Remove it to start this training anew") from error
+    # JSON both ways, so that numbers compare as they were written.
+    ours = json.loads(json.dumps(asdict(options)))
+    theirs = {"optimizer": "adamw", **theirs}  # trainings begun before there was a choice
+    differing = [k for k in ours if k != "checkpoint_every_s" and ours[k] != theirs.get(k)]
+    if differing:
+        raise TrainingError(
+            f"{folder} is of a training with other options ({', '.join(differing)}); "
+            "give another folder, or remove this one"
+        )
+    return state, progress
+
+
+def finished(folder: Path, options: TrainingOptions) -> Progress | None:
+    """How a training ended, without its data; None if it has not.
+
+    Raises:
+        TrainingError, CheckpointError: as ``train``.
+    """
+    read = _read(Path(folder), options)
+    return read[1] if read is not None and read[1].done else None
 
 
 def _table(rows: list[dict[str, float]]) -> str:

@@ -85,16 +85,18 @@ def command(options: Namespace) -> int:
 def run(job: Job, stop_after_s: float | None, made_by: str) -> int:
     """Train the phases of a job in turn, then export."""
     from nets.checkpoints import CheckpointError
-    from nets.training import TrainingError, train
+    from nets.training import TrainingError, finished, train
 
     begin, phases = time.monotonic(), {}
     for phase in job.phases:
         left = None if stop_after_s is None else max(0.0, stop_after_s - (time.monotonic() - begin))
         folder = phase.folder or job.folder / phase.name
         try:
-            training = phase.make(job.folder)
-            with _Bar(phase.name, phase.options.steps) as bar:
-                progress = train(training, phase.options, folder, left, bar.show)
+            progress = finished(folder, phase.options)
+            if progress is None:
+                training = phase.make(job.folder)
+                with _Bar(phase.name, phase.options.steps) as bar:
+                    progress = train(training, phase.options, folder, left, bar.show)
         except (TrainingError, CheckpointError) as error:
             raise InputError(folder, str(error), "Fix that and run the same command again") from error
         if progress.rows:
