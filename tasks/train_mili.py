@@ -255,7 +255,7 @@ def _begin_with(network: MiliNetwork, folder: Path) -> None:
         network.load_state_dict({k: v for k, v in theirs.items() if k in own})
 
 
-def validation(network: MiliNetwork, files: StillFiles, low: bool, most: int = 80) -> dict[str, float]:
+def validation(network: MiliNetwork, files: StillFiles, low: bool, most: int = 40) -> dict[str, float]:
     """Figures on held-out pictures; "loss" is the strict joint error in metres plus a tenth of the false people."""
     figures = score(network, files, low, most)
     strict, false = figures["mpjpe_strict_mm"], figures["false_people"]
