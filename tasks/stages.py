@@ -185,7 +185,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "untangling",
-            1,
+            2,
             SPAN,
             ("calibration", "refinement", "timeline", "frames", "keypoints", "redetection", "identities"),
             ("keypoints.detector", "body.max_gap_s", "body.floor"),
