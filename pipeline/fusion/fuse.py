@@ -141,7 +141,7 @@ def _carry(
         vertices = aligned(vertices, surface.faces, carried.weights @ target.parts, surface.seen, aim)
     if not options.weighted:
         return vertices, np.ones(len(vertices))
-    trust = np.maximum(surface.seen, 0.02)  # a guess still beats a hole
+    trust = np.maximum(carried.seen, 0.02)  # a guess still beats a hole
     if not own:
         trust = trust * np.maximum(np.exp(-((carried.spread(target) / options.spread_m) ** 2)), 1e-3)
     return vertices, trust

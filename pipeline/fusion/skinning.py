@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from nets.body import BodyModel
     from pipeline.body.parameters import BodyTrack
 
+SMOOTHED = 16
+"""Rounds in which what is seen is averaged with its neighbours: some four edges, a centimetre or two."""
+
 
 @dataclass(frozen=True)
 class PosedBody:
@@ -75,6 +78,19 @@ class Carried:
     def at_rest(self) -> np.ndarray:
         """(V, 3) the mesh in the rest pose: W⁻¹ of equation 9."""
         return inverse_skin(self.blended, self.surface.vertices)
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """(V,) 0..1 how well each vertex was observed, without sudden changes from one to the next: where frames see
+        different things, the mean would jump with every vertex, and the surface would crumble."""
+        a, b = (self.surface.faces[:, order].ravel() for order in ([0, 1, 2], [1, 2, 0]))
+        count = len(self.surface.vertices)
+        joined = sparse.csr_matrix((np.ones(len(a)), (a, b)), (count, count))
+        joined = (joined + joined.T).sign() + sparse.identity(count, format="csr")
+        mean, seen = sparse.diags(1 / np.asarray(joined.sum(1)).ravel()) @ joined, self.surface.seen
+        for _ in range(SMOOTHED):
+            seen = mean @ seen
+        return seen
 
     def carry(self, target: PosedBody) -> np.ndarray:
         """(V, 3) the mesh in the target's pose (equation 9).

@@ -105,6 +105,21 @@ def test_what_bodies_err_by_from_frame_to_frame_does_not_move_the_surface():
     assert off[True] < off[False] / 4
 
 
+def test_where_frames_see_different_things_the_surface_does_not_crumble():
+    """Three skins, 6 mm in, true and 6 mm out, each seen in every other place: the mean is as smooth as they are."""
+    person, rng = walker(), np.random.default_rng(0)
+    options = FusionOptions(voxel_m=VOXEL, aligned=False)
+    frames = [
+        window_frame(
+            prepare(person.skin(k, off), person.faces, rng.integers(0, 2, len(person.rest))), person.bodies[k], options
+        )
+        for k, off in enumerate((-0.006, 0.0, 0.006))
+    ]
+    out = fuse_window(frames, 1, options)
+    off = off_skin(person, 1, out.vertices, out.faces, person.sample(4000, rng))
+    assert np.nanstd(off) < 0.0012
+
+
 def test_spread_tells_where_the_warp_is_not_to_be_trusted():
     person = walker()
     options = FusionOptions(weighted=False)

@@ -63,7 +63,7 @@ def scene():
                        np.zeros((0, 33), np.float32), np.zeros((0, 4), np.float32), np.zeros(0, np.float32),
                        np.zeros(0, np.int32))  # fmt: skip
     assert len(BLAZEPOSE33) == 33
-    found = Found([empty] * 3, tracks, [SceneBody(mesh, parameters)], [0], {0: 0})
+    found = Found([empty] * 3, tracks, [SceneBody(mesh, parameters)], [0], {0: 0}, [""])
     return scene, found
 
 
@@ -74,9 +74,9 @@ def test_masks_come_in_the_numbers_of_the_true_people(scene):
     for mine, true in zip(labels, scene.labels, strict=True):
         figures.add(mine, true, [1])
     assert figures.row()["iou"] > 0.93 and figures.swaps == 0
-    stranger = Found(found.detections, found.tracks, found.bodies, found.rows, {})
+    stranger = Found(found.detections, found.tracks, found.bodies, found.rows, {}, found.reasons)
     assert not any(image.any() for image in segmented(scene, stranger, plain_score))
-    nobody = Found(found.detections, found.tracks, [], [], {})
+    nobody = Found(found.detections, found.tracks, [], [], {}, [])
     assert [image.shape for image in segmented(scene, nobody, plain_score)] == [i.shape for i in scene.labels]
 
 
@@ -86,7 +86,7 @@ def test_fitted_inputs_are_what_the_pipeline_found(scene, monkeypatch):
     monkeypatch.setattr(fitted_bodies, "configured_score", lambda: plain_score)
     given = prepare(scene, SettingConfig(bodies="fitted", views=3), np.random.default_rng(0))
     assert given.bodies[0] is found.bodies[0] and set(np.unique(given.labels[0])) == {0, 1}
-    missed = Found(found.detections, found.tracks, [], [], {})
+    missed = Found(found.detections, found.tracks, [], [], {}, [])
     monkeypatch.setattr(fitted_bodies, "find", lambda s: missed)
     given = prepare(scene, SettingConfig(bodies="fitted", views=3), np.random.default_rng(0))
     assert given.bodies == (None,) and not given.labels[0].any()
@@ -106,7 +106,7 @@ def test_segmentation_counts_people_who_were_missed(tmp_path, monkeypatch):
     monkeypatch.setattr(segmentation, "_score", lambda name: name)
 
     def find(scene):
-        return Found([], None, [], [], {0: 0} if scene.name == "single_0" else {})
+        return Found([], None, [], [], {0: 0} if scene.name == "single_0" else {}, [])
 
     def made(scene, found, score):
         return scene.labels if found.partners else tuple(0 * image for image in scene.labels)
