@@ -127,8 +127,7 @@ def _leg_length(rest_joints: np.ndarray) -> float:
 
 def body_parameters(track: BodyTrack) -> dict[str, np.ndarray]:
     """A track's parameters by the names that ``nets.body.BodyModel`` takes."""
-    names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
-    return {"betas": track.betas[None]} | {n: getattr(track, n) for n in names}
+    return {"betas": track.betas[None]} | {n: getattr(track, n) for n in track.POSED}
 
 
 def body_track(person: Person, moved: Mapping[str, np.ndarray], hands: np.ndarray) -> BodyTrack:

@@ -13,6 +13,7 @@ from data.synthetic import motion
 from nets.meshes import vertex_normals
 from pipeline.body.parameters import BodyTrack
 from pipeline.fusion.skinning import PosedBody, posed_bodies
+from pipeline.meshes.geometry import vertex_areas
 
 FPS = 30.0
 
@@ -46,9 +47,7 @@ class CarriedSkin:
 
     def sample(self, count: int, generator: np.random.Generator) -> np.ndarray:
         """(count,) skin points, each square centimetre as likely as any other."""
-        a, b, c = (self.rest[self.faces[:, k]] for k in range(3))
-        area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-        share = np.bincount(self.faces.ravel(), np.repeat(area, 3), len(self.rest))
+        share = vertex_areas(self.rest, self.faces)
         return generator.choice(len(share), count, p=share / share.sum())
 
 

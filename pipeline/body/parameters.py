@@ -34,6 +34,8 @@ class BodyTrack:
         "frames betas global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl valid reason "
         "fit_error_m"
     ).split()
+    POSED = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
+    """Those of ``FIELDS`` that move the body model, one a frame."""
     REASONS = (
         "", "absent", "too few joints", "large residual", "implausible shape", "implausible speed",
         "joint beyond its range", "below the floor", "among others, a limb not seen in two views",
@@ -62,6 +64,10 @@ class BodyTrack:
     def part(self, rows: np.ndarray) -> BodyTrack:
         """The same in some of the frames, by row."""
         return replace(self, **{f: getattr(self, f)[rows] for f in self.FIELDS if f != "betas"})
+
+    def parameters(self, row: int) -> dict[str, np.ndarray]:
+        """One frame's, by row, as ``nets.body.BodyModel`` takes them: leading axis 1."""
+        return {f: getattr(self, f)[row : row + 1] for f in self.POSED} | {"betas": self.betas[None]}
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {f: np.asarray(getattr(self, f)) for f in self.FIELDS}

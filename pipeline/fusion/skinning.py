@@ -14,6 +14,7 @@ from nets.meshes import vertex_normals
 from pipeline.fusion.align import part_weights
 from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.surface import Surface
+from pipeline.meshes.geometry import neighbours
 
 if TYPE_CHECKING:
     from nets.body import BodyModel
@@ -83,10 +84,8 @@ class Carried:
     def seen(self) -> np.ndarray:
         """(V,) 0..1 how well each vertex was observed, without sudden changes from one to the next: where frames see
         different things, the mean would jump with every vertex, and the surface would crumble."""
-        a, b = (self.surface.faces[:, order].ravel() for order in ([0, 1, 2], [1, 2, 0]))
         count = len(self.surface.vertices)
-        joined = sparse.csr_matrix((np.ones(len(a)), (a, b)), (count, count))
-        joined = (joined + joined.T).sign() + sparse.identity(count, format="csr")
+        joined = neighbours(self.surface.faces, count) + sparse.identity(count, format="csr")
         mean, seen = sparse.diags(1 / np.asarray(joined.sum(1)).ravel()) @ joined, self.surface.seen
         for _ in range(SMOOTHED):
             seen = mean @ seen
@@ -156,8 +155,7 @@ def posed_bodies(model: BodyModel, track: BodyTrack, rows: np.ndarray) -> list[P
 
     rows = np.asarray(rows, np.int64)
     good = rows[track.valid[rows]]
-    names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
-    given = {n: torch.as_tensor(np.asarray(getattr(track, n))[good]).to(model.template) for n in names}
+    given = {n: torch.as_tensor(np.asarray(getattr(track, n))[good]).to(model.template) for n in track.POSED}
     given["betas"] = torch.as_tensor(track.betas[None]).to(model.template)
     bodies = {}
     with torch.no_grad():

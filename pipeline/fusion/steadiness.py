@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.fusion.skinning import PosedBody
+from pipeline.meshes.geometry import vertex_areas
 from pipeline.quality.metrics_motion import flicker_mm, offsets_along_normals
 
 POINTS = 2000
@@ -15,9 +16,7 @@ class Probe:
     """The same points of a body in every frame, as many a square centimetre everywhere."""
 
     def __init__(self, body: PosedBody, count: int = POINTS) -> None:
-        corners = body.vertices[body.faces]
-        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-        share = np.bincount(body.faces.ravel(), np.repeat(area, 3), len(body.vertices))
+        share = vertex_areas(body.vertices, body.faces)
         self._points = np.random.default_rng(0).choice(len(share), count, p=share / share.sum())
 
     def offsets(self, body: PosedBody, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -38,6 +38,13 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.where(normals.any(1, keepdims=True), normals, (0.0, 0.0, 1.0)).astype(np.float32)
 
 
+def vertex_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V,) square metres that belong to each vertex: a third of each triangle's at its corners."""
+    corners = vertices[faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
+    return np.bincount(faces.ravel(), np.repeat(area, 3), len(vertices))
+
+
 def neighbours(faces: np.ndarray, count: int) -> sparse.csr_matrix:
     """(count, count) sparse, 1 where two vertices share an edge of triangles (F, 3)."""
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from pipeline.meshes.geometry import vertex_normals
+from pipeline.meshes.geometry import vertex_areas, vertex_normals
 
 REACH_M = 0.03
 """Over so much of the skin a direction is smooth, and an offset."""
@@ -50,7 +50,7 @@ class Outwards:
     @cached_property
     def _say(self) -> np.ndarray:
         """(V,) square metres, how much each vertex counts."""
-        return _areas(self._rest, self.faces) * np.where(self.seen, 1.0, _LEAST)
+        return (vertex_areas(self._rest, self.faces) + 1e-12) * np.where(self.seen, 1.0, _LEAST)
 
     @cached_property
     def _solver(self):
@@ -71,12 +71,6 @@ class Outwards:
         """(V,) values as smooth as directions are, those that are trusted (V,) 0..1 little taken from around them."""
         say = self._say * np.maximum(trust, _LEAST)
         return splu((sparse.diags(say) + self._spread).tocsc()).solve(say * values)
-
-
-def _areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    corners = vertices[faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
-    return np.bincount(faces.ravel(), np.repeat(area, 3), len(vertices)) + 1e-12
 
 
 def _stiffness(vertices: np.ndarray, faces: np.ndarray) -> sparse.csr_matrix:

@@ -18,7 +18,7 @@ from torch.nn import functional as nn_functional
 
 from nets.normals import NormalNetwork, predict_normals
 from pipeline.cameras import Camera
-from pipeline.meshes.geometry import vertex_normals
+from pipeline.meshes.geometry import neighbours, vertex_normals
 from pipeline.meshes.sequence import Mesh
 from pipeline.raster import raster_here
 from pipeline.surface.network_level import sixteen_bits
@@ -114,7 +114,7 @@ def bent(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, weight: n
     a, b = (faces[:, order].T.ravel() for order in ([0, 1, 2], [1, 2, 0]))
     known = (weight > _LEAST_WEIGHT) & ((normals * own).sum(-1) > 0.3)  # a normal that is turned right over is a flaw
     told = np.where(known, np.clip(weight, 0, 1), 0)
-    wanted = _unit(normals * told[:, None] + FAIR_WEIGHT * _fair(own, a, b))
+    wanted = _unit(normals * told[:, None] + FAIR_WEIGHT * _fair(own, faces))
     planes = np.tile(_unit(wanted[faces].mean(1)), (3, 1))
     count = np.tile(np.maximum(told, FAIR_WEIGHT)[faces].min(1), 3)
     edge = vertices[b] - vertices[a]
@@ -128,13 +128,11 @@ def bent(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, weight: n
     return vertices + np.clip(moved, -REACH, REACH)[:, None] * own
 
 
-def _fair(normals: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Unit normals (N, 3) averaged with those at the other ends of edges, ``a`` to ``b`` (E,) and back."""
-    from scipy.sparse import csr_matrix, identity
+def _fair(normals: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normals (N, 3) averaged with those at the other ends of edges of triangles (T, 3)."""
+    from scipy.sparse import identity
 
-    count = len(normals)
-    joined = csr_matrix((np.ones(len(a)), (a, b)), shape=(count, count))
-    joined = (joined + joined.T).sign() + identity(count)
+    joined = neighbours(faces, len(normals)) + identity(len(normals))
     for _ in range(FAIR):
         normals = _unit(joined @ normals)
     return normals

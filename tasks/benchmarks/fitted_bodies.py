@@ -207,12 +207,11 @@ def _bodies(
     from data.synthetic.disturbances import body_vertices
 
     model, out, rows, reasons = open_model(), [], [], []
-    names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
     for k in range(len(tracks.person_ids)):
         track = _fit(scene, tracks.person(k), detections[0].joint_set, bool(entangled[k]))
         if not track.usable[_MIDDLE]:
             continue
-        parameters = {n: getattr(track, n)[_MIDDLE : _MIDDLE + 1] for n in names} | {"betas": track.betas[None]}
+        parameters = track.parameters(_MIDDLE)
         out.append(SceneBody((body_vertices(model, parameters), model.faces.numpy()), parameters))
         rows.append(k)
         reasons.append(BodyTrack.REASONS[int(track.reason[_MIDDLE])])

@@ -202,18 +202,13 @@ def _reconstructed(person, truth: list[Triangles], method) -> Iterator[Triangles
         views = raster.render_views(*mesh, rig.cameras)
         labels = tuple(v.hit.astype(np.uint8) for v in views)
         images = tuple(_shaded(v, c) for v, c in zip(views, rig.cameras, strict=True))
-        body = SceneBody((person.bodies[frame].vertices, person.bodies[frame].faces), _parameters(person.track, frame))
+        body = SceneBody((person.bodies[frame].vertices, person.bodies[frame].faces), person.track.parameters(frame))
         yield method.reconstruct(Given(rig, images, labels, (body,)))[0]
 
 
 def _shaded(view, camera) -> np.ndarray:
     light = 90 + 140 * np.abs(view.normal @ camera.R[2])
     return np.where(view.hit[..., None], light[..., None], 60).astype(np.uint8).repeat(3, -1)
-
-
-def _parameters(track, frame: int) -> dict[str, np.ndarray]:
-    names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
-    return {n: getattr(track, n)[frame : frame + 1] for n in names} | {"betas": track.betas[None]}
 
 
 BENCHMARK = Benchmark(FusionBenchmark, run, MEASURES)

@@ -11,10 +11,9 @@ from data.surface_scenes import SceneBody, Triangles
 from data.synthetic.surface_scenes import SceneMotion
 from pipeline.fusion.skinning import PosedBody
 from pipeline.fusion.steadiness import REACH_M
+from pipeline.meshes.geometry import vertex_areas
 from pipeline.quality.metrics import flicker_mm, normalising_scale, offsets_along_normals, score_surface
 from tasks.benchmarks.surface_methods import Given, Method
-
-PARAMETERS = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,7 @@ class Moving:
 
     def sample(self, count: int, generator: np.random.Generator) -> np.ndarray:
         """(count,) vertices of the body, by the area around them."""
-        a, b, c = (self.skins[0][self.skin_faces[:, k]] for k in range(3))
-        area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-        share = np.bincount(self.skin_faces.ravel(), np.repeat(area, 3), self.skins.shape[1])
+        share = vertex_areas(self.skins[0], self.skin_faces)
         return generator.choice(len(share), count, p=share / share.sum())
 
 
@@ -116,7 +113,7 @@ def _fitted(
         track = observed(rig, joints[:, k], seen[:, :, k], Setting(len(rig), noise_px), generator)
         fit = fit_track(model, rig, track, FitOptions(fps=fps, floor=0.0))
         for frame, bodies in zip(judged, out, strict=True):
-            one = {n: getattr(fit, n)[frame : frame + 1] for n in PARAMETERS} | {"betas": fit.betas[None]}
+            one = fit.parameters(frame)
             bodies.append(SceneBody((body_vertices(model, one), model.faces.numpy()), one))
     return [tuple(bodies) for bodies in out]
 

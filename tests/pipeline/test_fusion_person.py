@@ -26,8 +26,7 @@ def fused(person, meshes, centre, weighted, voxel=VOXEL):
 
 
 def wrong_body(model, track, frame, error, rng):
-    names = "global_orient body_pose left_hand_pose right_hand_pose jaw_pose expression transl".split()
-    true = {n: getattr(track, n)[frame : frame + 1] for n in names} | {"betas": track.betas[None]}
+    true = track.parameters(frame)
     wrong = disturbed_body(model, true, error, rng) | {"betas": true["betas"]}
     return posed_body(model, {n: torch.as_tensor(np.asarray(v, np.float32)) for n, v in wrong.items()})
 
