@@ -163,6 +163,9 @@ def test_the_slurm_script_runs_what_it_says(tmp_path, machines):
         "ssh": f"echo ssh \"$@\" >> {log}; exec sleep 30",
         "python": f'printf "%s|" "$@" >> {log}; echo >> {log}; '
                   f'if [ "$2" = scheduler ]; then exec python3 -c "{serve}" "$4"; fi; '
+                  # As a worker does, it outlives the start of its tunnel, which the job ends with it.
+                  f'if [ "$2" = worker ]; then for i in $(seq 500); do '
+                  f'grep -q "^ssh" {log} && break; sleep 0.1; done; fi; '
                   f'if [ "$2" = run ]; then for i in $(seq {0 if machines == 1 else 500}); do '
                   f'grep -q "|worker|" {log} && grep -q "^ssh" {log} && break; sleep 0.1; done; exit 1; fi',
     }  # fmt: skip
