@@ -12,7 +12,7 @@ import torch
 from nets.body import BodyModel
 from nets.geometry import axis_angle_from_matrix, swing_between
 from nets.mili.camera import translation
-from nets.mili.network import Found, MiliNetwork, normalise
+from nets.mili.network import Found, MiliNetwork, ProposalOptions, normalise
 from pipeline.body.regressor import Regressor, regress
 from pipeline.stills.people import StillCamera, StillPeople
 from pipeline.stills.tiles import Tile, TileOptions, tiles
@@ -30,6 +30,7 @@ class FindOptions:
         resolution: branch of the network: "low", "high", or "auto": low where an image had to be enlarged.
         batch: tiles looked at at a time.
         most_people: in an image.
+        proposals: of a tile, of which the network says whether they are people.
     """
 
     threshold: float = 0.5
@@ -38,6 +39,7 @@ class FindOptions:
     resolution: str = "auto"
     batch: int = 4
     most_people: int = 500
+    proposals: int = 1000
     tiles: TileOptions = field(default_factory=TileOptions)
 
 
@@ -115,8 +117,10 @@ def _look(
     pixels = np.stack([tile.cut(image) for tile in some]).transpose(0, 3, 1, 2)
     shown = torch.as_tensor((pixels != 0).any((1), keepdims=True), device=device)
     batch = normalise(torch.as_tensor(pixels, device=device).float()) * shown
+    most = ProposalOptions(options.proposals, options.proposals, options.proposals)
+    found_in = network.detect(batch, low, options.threshold, options.overlap, proposals=most)
     out = []
-    for tile, found in zip(some, network.detect(batch, low, options.threshold, options.overlap), strict=True):
+    for tile, found in zip(some, found_in, strict=True):
         boxes = found.boxes.cpu().numpy().astype(np.float64)
         scores = found.scores.cpu().numpy() * np.where(tile.cuts(boxes, size), 0.5, 1.0)
         corners = tile.to_image(boxes.reshape(-1, 2, 2)).reshape(-1, 4)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LEAST_SUGGESTED = 0.3
 """Score of a MILI network's box from which it is worth a look."""
+SUGGESTED_OF = 300
+"""Proposals of a tile that it is asked about."""
 ASSUMED_FOCAL = 1000 / 832
 """Focal length of an unknown camera over the image's longer side: a lens of 43 mm on film, as CRMH assumes too."""
 
@@ -78,13 +80,13 @@ class BodyFitter:
         from pipeline.stills.find import FindOptions, find_boxes
 
         tiles = TileOptions(smallest_person=options.tiles.smallest_person)
-        return find_boxes(image, self._network, FindOptions(threshold=LEAST_SUGGESTED, tiles=tiles))
+        return find_boxes(image, self._network, FindOptions(LEAST_SUGGESTED, proposals=SUGGESTED_OF, tiles=tiles))
 
     def _people(
         self, seen: list[SeenPerson], states: list[State], camera: StillCamera, size: tuple[int, int]
     ) -> StillPeople:
         limits = np.array([*size, *size]) - 0.5
-        boxes = np.clip([box_of(s.pose) for s in seen], -0.5, limits)
+        boxes = np.clip([s.box for s in seen], -0.5, limits)
         vectors = np.array([logarithm(s.rotations[0]) for s in states], np.float32)
         parameters = {
             "global_orient": vectors[:, 0],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 
 import cv2
@@ -82,10 +83,15 @@ class SeenPerson:
     scale: float
     cut: bool
 
-    @property
+    @cached_property
     def cover(self) -> Cover:
         """To be painted over where smaller people are looked for."""
         return Cover.of(self.pose.mask, self.pose.region)
+
+    @cached_property
+    def box(self) -> np.ndarray:
+        """(4,) x0 y0 x1 y1 pixels."""
+        return box_of(self.pose)
 
 
 class LandmarkFinder:
@@ -134,7 +140,7 @@ class LandmarkFinder:
     ) -> SeenPerson | None:
         """Who is in a box, if nobody is known to be."""
         region = Region.around(box)
-        if not region.is_usable or box_ious(np.array([box_of(k.pose) for k in known]).reshape(-1, 4), box[None]).max(
+        if not region.is_usable or box_ious(np.array([k.box for k in known]).reshape(-1, 4), box[None]).max(
             initial=0.0
         ) > KNOWN_IOU:
             return None
@@ -213,7 +219,7 @@ def is_believable(person: SeenPerson, size: tuple[int, int], known: Sequence[See
         return False
     if abs(pose.region.angle) > MOST_TURNED and person.support < SURE_SUPPORT:
         return False
-    within = any(_is_within(box_of(pose), box_of(k.pose)) for k in known if k.score >= SURE)
+    within = any(_is_within(person.box, k.box) for k in known if k.score >= SURE)
     return not within or (person.score >= SURE_WITHIN and person.support >= SURE_WITHIN)
 
 
