@@ -175,9 +175,7 @@ def _body_motion(context: Context, bodies: dict, frames: np.ndarray, fps: float)
     made: dict[str, bytes | str] = {}
     model = load_model(session)
     dresses = dresses_of(context)
-    people = {
-        i: skinned_person(model, i, body, dresses.get(i, (None,))[0]) for i, body in sorted(bodies.items())
-    }
+    people = {i: skinned_person(model, i, body, *dresses.get(i, ())) for i, body in sorted(bodies.items())}
     motions = {i: motion_of(person, up, fps, step) for i, person in people.items() if len(person.frames)}
     for i, motion in motions.items():
         if "bvh" in wanted:

@@ -147,7 +147,7 @@ def session_glb(
     """``session.glb``: everybody's body, skinned and animated, dressed where they are registered; see
     ``pipeline.meshes.glb``."""
     dresses = dresses or {}
-    people = [skinned_person(model, i, bodies[i], *dresses.get(i, (None, None))) for i in sorted(bodies)]
+    people = [skinned_person(model, i, bodies[i], *dresses.get(i, ())) for i in sorted(bodies)]
     return glb_skinned(people, up, fps, span)
 
 

@@ -70,5 +70,5 @@ class ChangingScene:
 def _bytes_of(people: Mapping[int, StillMesh]) -> int:
     """About what a frame adds to a quantised file."""
     each = ((m.vertices, 0) if m.skin is None else (m.skin.vertices, len(m.skin.image)) for m in people.values())
-    corners = sum(16 * len(vertices) + image + 1100 for vertices, image in each)
+    corners = sum(20 * len(vertices) + image + 1100 for vertices, image in each)
     return corners + sum(6 * len(m.faces) for m in people.values())

@@ -1,6 +1,8 @@
 """USD scenes: everybody skinned and animated (UsdSkel), +y up, metres. ``usdc`` for editors, ``usdz`` for viewers.
 
-A person is hidden in frames in which he or she is absent. As in GLB files, pose-dependent shapes are left out.
+A person is hidden in frames in which he or she is absent. As in GLB files, pose-dependent shapes are left out. A usdz
+holds textures (UsdPreviewSurface); usdc is one file without room for images, so that it has the texture's colours at
+the vertices.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import numpy as np
 
 from pipeline.export.moving import Motion
 from pipeline.meshes.colours import linear
+from pipeline.meshes.glb import Skin, SkinnedPerson
+from pipeline.texture.atlas import decoded, looked_up
 
 _INFLUENCES = 4
 
@@ -29,7 +33,7 @@ def usd_bytes(kind: str, people: Sequence[Motion], frames: tuple[int, int], rate
 
     with tempfile.TemporaryDirectory() as folder:
         crate, package = Path(folder) / "session.usdc", Path(folder) / "session.usdz"
-        _write_crate(crate, people, frames, rate)
+        _write_crate(crate, people, frames, rate, textured=kind == "usdz")
         if kind == "usdc":
             return crate.read_bytes()
         if not UsdUtils.CreateNewUsdzPackage(str(crate), str(package)):
@@ -37,7 +41,10 @@ def usd_bytes(kind: str, people: Sequence[Motion], frames: tuple[int, int], rate
         return package.read_bytes()
 
 
-def _write_crate(path: Path, people: Sequence[Motion], frames: tuple[int, int], rate: float) -> None:
+def _write_crate(
+    path: Path, people: Sequence[Motion], frames: tuple[int, int], rate: float, textured: bool
+) -> None:
+    """The scene, with its textures beside it."""
     from pxr import Usd, UsdGeom
 
     stage = Usd.Stage.CreateNew(str(path))
@@ -50,11 +57,17 @@ def _write_crate(path: Path, people: Sequence[Motion], frames: tuple[int, int], 
     root = UsdGeom.Xform.Define(stage, "/session")
     stage.SetDefaultPrim(root.GetPrim())
     for motion in people:
-        _add_person(stage, motion)
+        mesh = _add_person(stage, motion)
+        skin = motion.person.skin
+        if skin is not None and textured:
+            image = path.with_name(f"{motion.person.name}.jpg")
+            image.write_bytes(skin.image)
+            _paint(stage, mesh, skin, image.name)
     stage.GetRootLayer().Save()
 
 
-def _add_person(stage, motion: Motion) -> None:
+def _add_person(stage, motion: Motion):
+    """The person's mesh."""
     from pxr import Gf, Sdf, UsdGeom, UsdSkel, Vt
 
     person = motion.person
@@ -79,8 +92,47 @@ def _add_person(stage, motion: Motion) -> None:
     mesh.CreateFaceVertexCountsAttr(Vt.IntArray.FromNumpy(np.full(len(person.faces), 3, np.int32)))
     mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(np.ascontiguousarray(person.faces, np.int32).ravel()))
     mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
-    mesh.CreateDisplayColorAttr([Gf.Vec3f(*linear(person.colour).tolist())])
+    _colour(mesh, person)
     _bind(mesh, person, f"{path}/skeleton")
+    return mesh
+
+
+def _colour(mesh, person: SkinnedPerson) -> None:
+    """One colour, or the texture's at the vertices."""
+    from pxr import UsdGeom, Vt
+
+    colours, skin = np.array([person.colour], np.float64), person.skin
+    if skin is not None:
+        colours = np.zeros(np.shape(person.vertices))
+        colours[skin.vertices] = looked_up(decoded(skin.image), skin.uv)
+    where = UsdGeom.Tokens.constant if skin is None else UsdGeom.Tokens.vertex
+    mesh.CreateDisplayColorPrimvar(where).Set(Vt.Vec3fArray.FromNumpy(linear(colours).astype(np.float32)))
+
+
+def _paint(stage, mesh, skin: Skin, image: str) -> None:
+    """A material with the texture, and coordinates at the corners of triangles."""
+    from pxr import Sdf, UsdGeom, UsdShade, Vt
+
+    corners = np.ascontiguousarray(skin.uv[skin.faces].reshape(-1, 2), np.float32)
+    kinds = Sdf.ValueTypeNames
+    primvars = UsdGeom.PrimvarsAPI(mesh)
+    primvars.CreatePrimvar("st", kinds.TexCoord2fArray, UsdGeom.Tokens.faceVarying).Set(
+        Vt.Vec2fArray.FromNumpy(corners)
+    )
+    path = f"{mesh.GetPath().GetParentPath()}/look"
+    material = UsdShade.Material.Define(stage, path)
+    shaders = {n: UsdShade.Shader.Define(stage, f"{path}/{n}") for n in ("surface", "texture", "coordinates")}
+    for shader, kind in zip(shaders.values(), ("PreviewSurface", "UVTexture", "PrimvarReader_float2"), strict=True):
+        shader.CreateIdAttr(f"Usd{kind}")
+    surface, texture, coordinates = shaders.values()
+    coordinates.CreateInput("varname", kinds.String).Set("st")
+    texture.CreateInput("file", kinds.Asset).Set(image)
+    texture.CreateInput("sourceColorSpace", kinds.Token).Set("sRGB")
+    texture.CreateInput("st", kinds.Float2).ConnectToSource(coordinates.ConnectableAPI(), "result")
+    surface.CreateInput("roughness", kinds.Float).Set(0.9)
+    surface.CreateInput("diffuseColor", kinds.Color3f).ConnectToSource(texture.ConnectableAPI(), "rgb")
+    material.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
+    UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
 
 
 def _bind(mesh, person, skeleton: str) -> None:

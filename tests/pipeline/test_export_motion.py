@@ -2,12 +2,13 @@
 
 import io
 import re
+import zipfile
 
 import c3d
 import numpy as np
 import pytest
 import torch
-from pxr import Usd, UsdGeom, UsdSkel
+from pxr import Usd, UsdGeom, UsdShade, UsdSkel
 from scipy.spatial.transform import Rotation
 
 from nets.body import BodyModel
@@ -18,7 +19,10 @@ from pipeline.export.moving import motion_of
 from pipeline.export.parameters import smplx_arrays
 from pipeline.export.people import npz_bytes
 from pipeline.export.usd import usd_bytes
+from pipeline.meshes.colours import linear
 from pipeline.meshes.geometry import y_up_from_world
+from pipeline.meshes.glb import Skin
+from pipeline.texture.atlas import decoded, encoded
 from tests.pipeline.small_body import moving_body, small_body_arrays
 
 UP, FPS, FRAMES, ABSENT = np.array([0.1, -0.2, 0.95]), 50.0, np.arange(100, 112, 2), (104,)
@@ -119,6 +123,52 @@ def test_usdz_is_a_package_that_opens(motion, tmp_path):
     path = tmp_path / "s.usdz"
     path.write_bytes(usd_bytes("usdz", [motion], (100, 110), FPS))
     assert Usd.Stage.Open(str(path)).GetPrimAtPath("/session/person_0/body").IsValid()
+
+
+@pytest.fixture(scope="module")
+def dressed(model, body):
+    """Left half of the texture red, right half blue; the first half of the vertices lies in the left."""
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, :16], image[:, 16:] = (200, 0, 0), (0, 0, 200)
+    count, faces = model.vertex_count, model.faces.cpu().numpy()
+    uv = np.column_stack([np.where(np.arange(count) < count // 2, 0.2, 0.8), np.linspace(0.1, 0.9, count)])
+    skin = Skin(np.arange(count), uv, faces, encoded(image))
+    return motion_of(skinned_person(model, 0, body, skin=skin), UP, FPS, step=2)
+
+
+def test_usdz_holds_the_texture_where_the_mesh_has_it(dressed, tmp_path):
+    path = tmp_path / "s.usdz"
+    path.write_bytes(usd_bytes("usdz", [dressed], (100, 110), FPS))
+    stage = Usd.Stage.Open(str(path))
+    mesh = stage.GetPrimAtPath("/session/person_0/body")
+    material = UsdShade.MaterialBindingAPI(mesh).ComputeBoundMaterial()[0]
+    shader = material.ComputeSurfaceSource()[0]
+    texture = UsdShade.Shader(shader.GetInput("diffuseColor").GetConnectedSource()[0])
+    asset = texture.GetInput("file").Get()
+    with zipfile.ZipFile(path) as package:
+        image = decoded(package.read(re.search(r"\[(.+)\]", asset.resolvedPath)[1]))
+    primvar = UsdGeom.PrimvarsAPI(mesh).GetPrimvar("st")
+    assert primvar.GetInterpolation() == "faceVarying"
+    uv = np.array(primvar.Get())
+    corners = np.array(UsdGeom.Mesh(mesh).GetFaceVertexIndicesAttr().Get())
+    texel = image[(32 * (1 - uv[:, 1])).astype(int), (32 * uv[:, 0]).astype(int)].astype(int)
+    red = corners < len(dressed.person.vertices) // 2
+    assert (texel[red][:, 0] > 150).all() and (texel[~red][:, 2] > 150).all()
+
+
+def test_usdc_has_the_textures_colours_at_the_vertices(dressed, motion, tmp_path):
+    def shown(people, name):
+        (tmp_path / name).write_bytes(usd_bytes("usdc", people, (100, 110), FPS))
+        stage = Usd.Stage.Open(str(tmp_path / name))
+        primvar = UsdGeom.Mesh.Get(stage, "/session/person_0/body").GetDisplayColorPrimvar()
+        return primvar.GetInterpolation(), np.array(primvar.Get())
+
+    where, colours = shown([dressed], "s.usdc")
+    half = len(dressed.person.vertices) // 2
+    assert where == "vertex" and len(colours) == len(dressed.person.vertices)
+    for some, colour in ((colours[:half], (200, 0, 0)), (colours[half:], (0, 0, 200))):
+        np.testing.assert_allclose(some - linear(np.array(colour)), 0, atol=0.03)
+    assert shown([motion], "plain.usdc")[0] == "constant"
 
 
 def joints_with_gaps():

@@ -5,13 +5,18 @@ import io
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from PIL import Image
 
 from data.synthetic.walkers import ring_rig
+from nets.body import BodyModel
+from pipeline.export.bodies import session_glb
 from pipeline.meshes.glb import StillMesh, glb_changing, glb_meshes
 from pipeline.quality.viewer_page import Viewed, viewer_page
 from tests.pipeline.browser import Page, chromium
+from tests.pipeline.gltf_player import GltfPlayer
+from tests.pipeline.small_body import moving_body, small_body_arrays
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="there is no Chromium here")
 RIG = ring_rig(4)
@@ -100,6 +105,26 @@ def test_files_that_it_cannot_read_are_told_and_the_scene_stays(page):
     packed = glb_meshes([StillMesh("a", ball.vertices, ball.faces, RED)], np.array([0, 0, 1.0]), "draco")
     for data, told in ((packed, "x.glb: compressed with Draco"), (b"no model", "x.glb: ")):
         text = base64.b64encode(data).decode()
+        page.run("document.getElementById('play').textContent == 'Play' && document.getElementById('play').click()")
         page.run(f"troupe.load(Uint8Array.from(atob('{text}'), (c) => c.charCodeAt(0)).buffer, 'x.glb'); 0")
         page.until(f"document.getElementById('frame').textContent.startsWith({told!r})", 20)
     assert shown(page, 0.3) == ("blue", "red")
+
+
+def test_the_floor_lies_at_the_soles(tmp_path):
+    """Where the lowest skin of those who are there mostly is; joints lie higher, absent people are points anywhere."""
+    frames, up = np.arange(10, 34), np.array([0, 0, 1.0])
+    bodies = {i: moving_body(frames, seed=i, absent=gone) for i, gone in enumerate(((), (10, 11, 12)))}
+    glb = session_glb(BodyModel(small_body_arrays(), dtype=torch.float64), bodies, up, 10.0, (10, 33))
+    viewed = [Viewed(f"person_{i}", str(i), np.full(24, 0.01)) for i in bodies]
+    path = tmp_path / "viewer.html"
+    path.write_text(viewer_page("walk", glb, RIG, viewed, frames, 10.0, 1), encoding="utf-8")
+    player, lowest = GltfPlayer(glb), []
+    for seconds in 2.3 * np.arange(12) / 12:
+        skins = [player.skinned(f"person_{i}_body", seconds) for i in bodies]
+        lowest.append(min(s[:, 1].min() for s in skins if np.ptp(s, axis=0).max() > 0))
+    with Page(path, tmp_path / "profile") as page:
+        page.until("document.body?.dataset.loaded == 'yes'")
+        floor = page.run("troupe.world.getObjectByName('floor').position.y")
+        assert page.problems == []
+    np.testing.assert_allclose(floor, np.sort(lowest)[3], atol=1e-3)

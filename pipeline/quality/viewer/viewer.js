@@ -90,32 +90,67 @@ function show(gltf) {
   }
   for (const [person, box] of boxes) for (const node of nodesOf(person)) node.visible = box.checked;
   seek(0);
-  const box = new THREE.Box3();
-  root.updateMatrixWorld(true);
-  root.traverse((o) => { if (o.isBone) box.expandByPoint(o.getWorldPosition(new THREE.Vector3())); });
-  if (box.isEmpty()) box.copy(boxOverTime());
-  const middle = box.getCenter(new THREE.Vector3()), size = Math.max(box.getSize(new THREE.Vector3()).length(), 1.5);
-  controls.target.copy(middle);
-  camera.position.copy(middle).add(new THREE.Vector3(0.35, 0.25, 1).normalize().multiplyScalar(1.35 * size));
+  const { box, ground } = extent();
+  const middle = box.getCenter(new THREE.Vector3());
+  showAll(box, middle);
   const grid = world.getObjectByName("floor");
   if (grid) world.remove(grid);
   const floor = new THREE.GridHelper(8, 16, 0xb8b8b0, 0xdcdcd6);
   floor.name = "floor";
-  floor.position.set(middle.x, box.min.y, middle.z);
+  floor.position.set(middle.x, ground, middle.z);
   world.add(floor);
   document.body.dataset.loaded = "yes";
 }
 
-// Of meshes that come and go: where those of some moments are.
-function boxOverTime() {
-  const box = new THREE.Box3();
-  for (let k = 0; k < 12; k++) {
-    mixer?.setTime(duration * k / 12);
+// Look at a box from the front and a little above, from as near as shows all of it.
+function showAll(box, middle) {
+  fit();
+  controls.target.copy(middle);
+  camera.position.copy(middle).add(new THREE.Vector3(0.35, 0.25, 1));
+  camera.lookAt(middle);
+  camera.updateMatrix();
+  const [right, up, back] = [0, 1, 2].map((k) => new THREE.Vector3().setFromMatrixColumn(camera.matrix, k));
+  const steep = Math.tan(camera.fov * Math.PI / 360);
+  let away = 1.5;
+  for (let k = 0; k < 8; k++) {
+    const corner = new THREE.Vector3(...["x", "y", "z"].map((c, i) => (k >> i & 1 ? box.max : box.min)[c])).sub(middle);
+    const side = Math.max(Math.abs(corner.dot(up)), Math.abs(corner.dot(right)) / camera.aspect);
+    away = Math.max(away, corner.dot(back) + 1.1 * side / steep);
+  }
+  camera.position.copy(middle).addScaledVector(back, away);
+}
+
+const MOMENTS = 12;
+
+// Where people are over time, and the height they stand on: of the lowest points of so many moments the lower quartile,
+// so that neither a jump nor one frame gone wrong decides.
+function extent() {
+  const box = new THREE.Box3(), low = [];
+  for (let k = 0; k < (mixer ? MOMENTS : 1); k++) {
+    mixer?.setTime(duration * k / MOMENTS);
     root.updateMatrixWorld(true);
-    root.traverse((o) => { if (o.isMesh && o.getWorldScale(new THREE.Vector3()).x > 0) box.expandByObject(o); });
+    const now = new THREE.Box3();
+    root.traverse((o) => { if (o.isMesh) now.union(boxOf(o)); });
+    if (now.isEmpty()) continue;
+    low.push(now.min.y);
+    box.union(now);
   }
   mixer?.setTime(time);
-  return box.isEmpty() ? box.setFromObject(root) : box;
+  low.sort((a, b) => a - b);
+  if (box.isEmpty()) box.setFromObject(root);
+  return { box, ground: low.length ? low[Math.floor(low.length / 4)] : box.min.y };
+}
+
+// Of a mesh as it stands now; empty where its person is absent, who is shrunk to a point.
+function boxOf(mesh) {
+  const box = new THREE.Box3();
+  if (mesh.isSkinnedMesh) {
+    mesh.computeBoundingBox();
+    box.copy(mesh.boundingBox).applyMatrix4(mesh.matrixWorld);
+  } else {
+    box.expandByObject(mesh);
+  }
+  return box.getSize(new THREE.Vector3()).length() > 0.01 ? box : box.makeEmpty();
 }
 
 function seek(seconds) {
@@ -131,6 +166,7 @@ function load(buffer, said) {
   const failed = (error) => {
     const why = `${error.message ?? error}`;
     const told = why.includes("DRACO") ? "compressed with Draco, which this page cannot read" : why;
+    pause(); // or the next frame's number would take the words away
     element("frame").textContent = `${said}: ${told}`;
   };
   try {
