@@ -28,9 +28,9 @@ from pipeline.meshes.geometry import check_mesh, vertex_normals, y_up_from_world
 
 INFLUENCES = 4
 Compression = Literal["none", "quantised", "draco"]
-"""Of still meshes. none: 32-bit floats. quantised: vertices half as large (KHR_mesh_quantization), positions in 65536
-steps along the longest side, of which the node's scale and translation make metres, texture coordinates in 16 bits,
-normals and colours in 8. draco: ``pipeline.meshes.draco`` (KHR_draco_mesh_compression)."""
+"""Of still meshes. none: 32-bit floats. quantised: smaller vertices (KHR_mesh_quantization), positions in 65536 steps
+along the longest side, of which the node's scale and translation make metres, normals in 8 bits. draco:
+``pipeline.meshes.draco`` (KHR_draco_mesh_compression)."""
 _COMPONENTS = {"i1": 5120, "u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
 _LEVELS = 65535  # of quantised positions along the longest side of a mesh
 _SHAPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
@@ -441,10 +441,10 @@ class _Glb:
             "NORMAL": self._normalised(self.accessor(eighths, _VERTICES, stride=4)),
         }
         if "TEXCOORD_0" in values:
-            places = np.rint(np.clip(values["TEXCOORD_0"], 0, 1) * 65535).astype(np.uint16)
-            attributes["TEXCOORD_0"] = self._normalised(self.accessor(places, _VERTICES))
+            # As floats: trimesh takes integers for coordinates of thousands of images.
+            attributes["TEXCOORD_0"] = self.vertices(values["TEXCOORD_0"])
         if "COLOR_0" in values:
-            attributes["COLOR_0"] = self._colours(np.rint(values["COLOR_0"] / 257).astype(np.uint8))
+            attributes["COLOR_0"] = self._colours(values["COLOR_0"])
         self._needs("KHR_mesh_quantization")
         return attributes, {"translation": low.tolist(), "scale": [size / _LEVELS] * 3}
 
