@@ -342,7 +342,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "texture",
-            4,
+            5,
             PERSON_CHUNK,
             (
                 "calibration", "refinement", "timeline", "frames", "bodies", "segmentation", "surface", "fusion",
@@ -387,7 +387,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "export",
-            4,
+            5,
             SESSION,
             (
                 "calibration", "refinement", "timeline", "identities", "bodies", "surface", "fusion", "registration",

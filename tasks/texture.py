@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SOURCES = ("fusion", "surface")
 """The better first."""
+HAND = ("wrist", "index", "middle", "pinky", "ring", "thumb")
+"""Parts of names of joints that move a hand."""
 
 
 def inputs(session: Session) -> tuple[str, ...]:
@@ -198,6 +200,7 @@ class _Painter:
             if artifact.attribute("valid") and self._track is not None:
                 self._registered, self._model = artifact, load_model(context.session)
                 self._outwards = Outwards(self._model.template.numpy(), self._model.faces.numpy())
+                self._hands = hands_of(self._model)
                 gains = dict(zip(artifact.attribute("cameras"), artifact["gains"], strict=True))
         self._gains = {c.name: np.asarray(gains.get(c.name, np.ones(3)), np.float64) for c in self._cameras}
 
@@ -207,9 +210,11 @@ class _Painter:
         from pipeline.texture.views import colour_views
 
         seen = seen_of_frame(self._context, frame, self._context.part.person, self._cameras, self._blur)
-        views = colour_views(mesh.vertices, mesh.faces, seen, self._raster)
+        body = self._body(frame)
+        hands = None if body is None else (body[self._hands[0]], self._hands[1])
+        views = colour_views(mesh.vertices, mesh.faces, seen, self._raster, hands)
         gains = np.array([self._gains[name] for name in views]).reshape(-1, 3)
-        usual = self._usual(frame, mesh.vertices)
+        usual = None if body is None else self._usual(body, mesh.vertices)
         colours, covered = vertex_colours(mesh.vertices, mesh.faces, list(views.values()), gains, usual)
         self._painted = (mesh.vertices, mesh.faces), colours, list(views.values()), gains
         if made.mesh is not mesh:
@@ -224,9 +229,9 @@ class _Painter:
         atlas = unwrapped(made.mesh.vertices, made.mesh.faces, size)
         return encoded(texture_of(atlas, made.mesh.vertices, *self._painted), JPEG_QUALITY), atlas
 
-    def _usual(self, frame: int, vertices: np.ndarray) -> np.ndarray | None:
+    def _body(self, frame: int) -> np.ndarray | None:
+        """(V, 3) the posed body, if there is one and the person is registered."""
         from pipeline.export.bodies import posed_vertices
-        from pipeline.texture.colours import nearby
 
         if self._registered is None:
             return None
@@ -234,7 +239,22 @@ class _Painter:
         if row == len(self._track.frames) or self._track.frames[row] != frame:
             return None
         (body,) = posed_vertices(self._model, self._track, np.array([row]))
-        if not np.isfinite(body).all():
-            return None
-        dressed = self._outwards.moved(body.astype(np.float64), self._registered["offsets"])
+        return body.astype(np.float64) if np.isfinite(body).all() else None
+
+    def _usual(self, body: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+        """Colours (N, 3) of the registered body at vertices (N, 3)."""
+        from pipeline.texture.colours import nearby
+
+        dressed = self._outwards.moved(body, self._registered["offsets"])
         return nearby(vertices, dressed, self._registered["vertex_colours"])
+
+
+def hands_of(model) -> tuple[np.ndarray, np.ndarray]:
+    """Which vertices (H,) of a body model are its hands, and their faces (T, 3) of the H."""
+    from pipeline.skeletons import SMPLX55
+
+    joints = [any(part in name for part in HAND) for name in SMPLX55.joints]
+    own = model.weights.cpu().numpy()[:, np.array(joints)].sum(1) > 0.5
+    faces = model.faces.cpu().numpy()
+    used, light = np.unique(faces[own[faces].all(1)], return_inverse=True)
+    return used, light.reshape(-1, 3)

@@ -1,7 +1,9 @@
 """Fewer triangles within a stated distance of the mesh that was there.
 
-Triangles are collapsed by quadric errors (Garland and Heckbert 1997, Open3D's), which state no distance; so the
-distance is measured, from points of either surface to the other, and the fewest triangles that keep it are taken.
+Triangles are collapsed by quadric errors (Garland and Heckbert 1997), which state no distance; so the distance is
+measured, from points of either surface to the other, and the fewest triangles that keep it are taken. Large meshes are
+first brought down by fast_simplification, which takes edges below rising thresholds instead of keeping them in order
+and needs a tenth of the time; the order, Open3D's, decides among the rest.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ SHARE = 0.999
 COUNTS = tuple(round(500 * 2 ** (k / 3)) for k in range(26))
 """Numbers of triangles that are tried, up to 160 000."""
 _COARSE = 24_000  # every mesh is first brought down to this, so that a trial costs little
+_PATIENCE = 5  # how fast thresholds rise there: at 7 errors are twice as large, below nothing is gained
 _POINTS = 40_000
 
 
@@ -53,7 +56,7 @@ def simplified(vertices: np.ndarray, faces: np.ndarray, bound_m: float, guess: i
     whole = Simplified(np.asarray(vertices, np.float64), np.asarray(faces, np.int32))
     measure = Measure(whole.vertices, whole.faces)
     trials: dict[int, Simplified] = {}
-    coarse = _collapsed(whole.vertices, whole.faces, _COARSE) if len(faces) > 1.5 * _COARSE else None
+    coarse = _coarse(whole.vertices, whole.faces) if len(faces) > 1.5 * _COARSE else None
 
     def keeps(k: int) -> bool:
         if k not in trials:
@@ -78,6 +81,17 @@ def _first(keeps: Callable[[int], bool], last: int, start: int) -> int | None:
     while k > 0 and keeps(k - 1):
         k -= 1
     return k
+
+
+def _coarse(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """About ``_COARSE`` triangles of a mesh, its borders as they are."""
+    import fast_simplification
+
+    points, triangles = np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.int32)
+    found = fast_simplification.simplify(
+        points, triangles, target_count=_COARSE, agg=_PATIENCE, preserve_border=True
+    )
+    return found[0].astype(np.float64), found[1].astype(np.int32)
 
 
 def _collapsed(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

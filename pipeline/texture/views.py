@@ -21,6 +21,9 @@ DEPTH_M = 0.012
 JUMP_M = 0.05
 """Where the person's own depth jumps by more (an arm before the chest), trust falls as at the mask's border."""
 MARGIN_PX = 8
+BEHIND_M = 0.03
+"""What lies so far behind the body's hand is hidden by it, although the surface lacks the hand: nearer is the hand
+itself."""
 
 
 @dataclass(frozen=True)
@@ -86,18 +89,42 @@ class ColourView:
         return colours, weights
 
 
+Mesh = tuple[np.ndarray, np.ndarray]
+"""vertices (V, 3) world metres and faces (F, 3)."""
+
+
 def colour_views(
-    vertices: np.ndarray, faces: np.ndarray, seen: Mapping[str, Seen], raster: Raster
+    vertices: np.ndarray, faces: np.ndarray, seen: Mapping[str, Seen], raster: Raster, hands: Mesh | None = None
 ) -> dict[str, ColourView]:
     """What cameras say of a person whose surface is (vertices, faces), by name; those that it is not before are left
-    out. Images are cut to the person."""
+    out. Images are cut to the person.
+
+    Args:
+        hands: of the person's body. Surfaces often lack fingers, which would be painted on the thigh behind them.
+    """
     windows = {n: projected_window(s.camera, vertices, MARGIN_PX) for n, s in seen.items()}
     cut = {n: seen[n].cropped(w) for n, w in windows.items() if w is not None}
     rendered = raster.render_views(vertices, faces, [s.camera for s in cut.values()])
+    depths = [r.depth if hands is None else _behind(r.depth, s.camera, hands, raster)
+              for s, r in zip(cut.values(), rendered, strict=True)]  # fmt: skip
     return {
-        name: ColourView(s.camera, np.ascontiguousarray(s.image), s.mask, r.depth)
-        for (name, s), r in zip(cut.items(), rendered, strict=True)
+        name: ColourView(s.camera, np.ascontiguousarray(s.image), s.mask, depth)
+        for (name, s), depth in zip(cut.items(), depths, strict=True)
     }
+
+
+def _behind(depth: np.ndarray, camera: Camera, hands: Mesh, raster: Raster) -> np.ndarray:
+    """Depth (H, W) with the hands before it, where they clearly are."""
+    window = projected_window(camera, hands[0], 0)
+    if window is None:
+        return depth
+    x0, y0, x1, y1 = window
+    out = depth.copy()
+    here = out[y0:y1, x0:x1]
+    nearer = raster.render(*hands, camera.cropped(window)).depth + (BEHIND_M - DEPTH_M)
+    # Beside the person there is nothing to hide.
+    here[:] = np.where(np.isfinite(here), np.minimum(here, nearer), here)
+    return out
 
 
 def _looked_up(image: np.ndarray, x: np.ndarray, y: np.ndarray, how: int, beyond: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The stage that makes surfaces light and colours them: two people whose images show their normals."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ class Graph(StubGraph):
     """Without the inputs that were not written."""
 
     def input_parts(self, part, look=None):
+        part = replace(part, chunk=CHUNK)  # of whole people too
         surfaces = [Part(s, person=part.person, chunk=part.chunk) for s in ("surface", "fusion")]
         found = [*super().input_parts(part), *surfaces, Part("registration", person=part.person)]
         return [p for p in found if self.path(p).exists()]
@@ -200,3 +202,55 @@ def test_faces_are_blurred_where_the_head_is_and_only_there(made):
         assert changed.sum() > 50 and away.max() < 12
         at = np.rint(pixels).astype(int)
         assert changed[at[:, 1], at[:, 0]].mean() > 0.9
+
+
+def test_blurred_faces_are_in_no_texture_and_no_colour(made):
+    """Neither of the surface nor of the registered body; the rest keeps its colours."""
+    from data.body_models import load_body_arrays, open_body_model
+    from nets.body import BodyModel
+    from pipeline.quality.faces import face_vertices
+    from pipeline.texture.atlas import decoded, looked_up
+
+    path = made.session.path
+    text = path.read_text()
+    head = posed(made.session, 0, FRAME)[0][face_vertices(BodyModel(load_body_arrays(open_body_model())))]
+    found = []
+    for said in ("false", "true"):
+        path.write_text(text + f"export: {{frame_texture: 128, blur_faces: {said}}}\n")
+        with texture(Graph(configure_again(path))) as artifact:
+            sequence = LightSequence(artifact)
+            mesh, skin = sequence.mesh(FRAME), sequence.skin(FRAME)
+            found.append((sequence.colours(FRAME).astype(int), looked_up(decoded(skin.image), skin.uv)))
+    path.write_text(text)
+    away = np.linalg.norm(mesh.vertices - head.mean(0), axis=1)
+    for shown, hidden, where in zip(*found, (away, away[skin.vertices]), strict=True):
+        change = np.abs(shown - hidden).max(1)
+        # JPEG changes a texture here and there.
+        assert np.median(change[where < 0.1]) > 15 and np.median(change[where > 0.4]) < 5
+
+
+def test_the_registered_body_has_no_face_either(made):
+    path = made.session.path
+    text = path.read_text()
+    found = []
+    for said in ("false", "true"):
+        path.write_text(text + f"export: {{texture_size: 128, blur_faces: {said}}}\n")
+        graph, part = Graph(configure_again(path)), Part("registration", person=0)
+        with ExitStack() as stack:
+            writer = ArtifactWriter(graph.path(part), stage="registration", schema="registered", key="cd" * 32)
+            stack.enter_context(writer)
+            STAGES["registration"].module.compute(Context(graph.session, part, graph, writer, lambda f: None, stack))
+        with Artifact(graph.path(part), "registered") as artifact:
+            found.append(artifact["vertex_colours"].astype(int))
+        graph.path(part).unlink()
+    path.write_text(text)
+    from data.body_models import load_body_arrays, open_body_model
+    from nets.body import BodyModel
+    from pipeline.quality.faces import face_vertices
+
+    model = BodyModel(load_body_arrays(open_body_model()))
+    template, face = model.template.numpy(), face_vertices(model)
+    away = np.linalg.norm(template - template[face].mean(0), axis=1)
+    change = np.abs(found[0] - found[1]).max(1)
+    # Normals painted on people are no exposures: their balance changes a little with the face, and all colours do.
+    assert np.median(change[away < 0.1]) > max(15, 2 * np.median(change[away > 0.4]))
