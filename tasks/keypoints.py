@@ -14,6 +14,7 @@ from pipeline.cameras import Rig
 from pipeline.config import Session
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import Detector
+from pipeline.keypoints.guided import look_beside
 from pipeline.keypoints.upright import Upright
 from pipeline.rig_checks import upright_turns
 from tasks.execution import Context
@@ -23,6 +24,7 @@ from tasks.parts import Part
 
 WARM_UP_FRAMES = 20
 """Frames before a chunk that only settle the tracking, so that results hardly depend on where chunks begin."""
+_RUN_SHARE = 0.9  # of the work, before people beside others are looked for
 
 
 def inputs(session: Session) -> tuple[str, ...]:
@@ -85,9 +87,15 @@ def _detect(context: Context, frames: np.ndarray, rows: np.ndarray) -> Detection
         for n, row in enumerate(wanted):
             image = read_image(images, row)
             yield int(frames[row]), np.zeros((size[1], size[0], 3), np.uint8) if image is None else image
-            context.progress((n + 1) / len(wanted))
+            context.progress(_RUN_SHARE * (n + 1) / len(wanted))
 
-    return detector.run(supply(), int(frames[rows[0]]))
+    found = detector.run(supply(), int(frames[rows[0]]))
+    every, added = look_beside(
+        detector, lambda row: read_image(images, int(rows[row])), found,
+        lambda share: context.progress(_RUN_SHARE + (1 - _RUN_SHARE) * share),
+    )  # fmt: skip
+    print(f"{added} people found beside others")
+    return every
 
 
 def camera_detector(context: Context) -> Detector:

@@ -40,7 +40,7 @@ def find_people(
     found = []
     for chosen in _put_together(bundles, edges, affinity):
         joints, agreeing = _in_space(seen, f, chosen, options)
-        if np.isfinite(joints[:, 0]).sum() >= options.min_birth_joints and _plausible(joints):
+        if np.isfinite(joints[:, 0]).sum() >= options.min_birth_joints and is_plausible(joints):
             found.append((agreeing, joints))
     return found
 
@@ -186,7 +186,7 @@ def _in_space(seen, f, chosen, options) -> tuple[np.ndarray, np.ndarray]:
     return joints, np.where(agrees.T, chosen, -1)
 
 
-def _plausible(joints: np.ndarray) -> bool:
+def is_plausible(joints: np.ndarray) -> bool:
     """Limbs of about one body's proportions, and no larger than people are."""
     length = np.linalg.norm(joints[LIMBS[:, 0]] - joints[LIMBS[:, 1]], axis=1) / _USUAL
     length = length[np.isfinite(length)]

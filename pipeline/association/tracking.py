@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.association.bundles import find_people, is_whole
 from pipeline.association.edges import assign, recover
+from pipeline.association.instances import find_whole_people
 from pipeline.association.observations import Observations
 from pipeline.association.options import AssociationOptions
 from pipeline.association.skeleton import fill_joints, within_reach
@@ -167,7 +168,8 @@ def _begin(seen, f, explained, live, waiting, options) -> list[tuple[int, int, n
     F, C = len(seen.frames), len(seen.centres)
     patience = round(options.half_body_s * options.fps)
     waiting = [w for w in waiting if f - w[1] <= patience]
-    for chosen, joints in find_people(seen, f, explained, options):
+    whole = find_whole_people(seen, f, explained, options)
+    for chosen, joints in [*whole, *find_people(seen, f, explained | _held(seen, f, whole), options)]:
         if any(_distance(d.joints[f], joints) < options.same_person_m for d in live):
             continue
         if not is_whole(joints):
@@ -182,6 +184,15 @@ def _begin(seen, f, explained, live, waiting, options) -> list[tuple[int, int, n
         draft.evidence[f] = np.isfinite(joints[:, 0]).sum()
         live.append(draft)
     return waiting
+
+
+def _held(seen: Observations, f: int, people: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """(C, 19, N) bool: candidates of the instances of which people hold any."""
+    held = np.zeros(seen.valid.shape[1:], bool)
+    for chosen, _ in people:
+        for c in np.flatnonzero((chosen >= 0).any(1)):
+            held[c, :, np.unique(chosen[c][chosen[c] >= 0])] = True
+    return held
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -19,6 +19,7 @@ from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import Instance, InstanceList, without_flashes
 from pipeline.keypoints.likeness import joint_confidence, similarity
 from pipeline.keypoints.masks import Cover, mask_in_box
+from pipeline.keypoints.parting import unknown_people
 from pipeline.keypoints.person_tracking import BlazePoseOptions, PersonTracker, Track, person_score
 from pipeline.keypoints.pose_detection import PoseDetection
 from pipeline.keypoints.pose_landmarks import BODY, SIZE, Pose, PoseLandmarks
@@ -75,6 +76,19 @@ class BlazePose:
         out.start_frame(0)
         for row, pose in enumerate(expected):
             out.add(*(_instance(found[row], size, pose) if row in found else _nobody(boxes[row], row)))
+        return out.finish()
+
+    def beside(self, image: np.ndarray, keypoints: np.ndarray) -> Detections:
+        """See ``Detector.beside``."""
+        size = (image.shape[1], image.shape[0])
+        regions = {row: region_of(np.asarray(points, np.float64)) for row, points in enumerate(keypoints)}
+        regions = {row: region for row, region in regions.items() if region is not None and region.is_usable}
+        known = [self._landmarks.run(image, region) for region in regions.values()]
+        rows = [*regions, -1]
+        out = InstanceList(self.joint_set, BODY)
+        out.start_frame(0)
+        for pose, mixture in unknown_people(self._landmarks, image, known):
+            out.add(*_instance(Track(rows[mixture], pose, 1.0), size))
         return out.finish()
 
     def alone(self, image: np.ndarray, hidden: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -44,6 +44,20 @@ class Detector(Protocol):
         """
         ...
 
+    def beside(self, image: np.ndarray, keypoints: np.ndarray) -> Detections:
+        """People who hug somebody who is known, so closely that the two were taken for one.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, undistorted.
+            keypoints: (N, 33, 2) pixels of everybody who is known (BlazePose's set), NaN where unknown; nobody is
+                looked for beside those whose hips or shoulders are not.
+
+        Returns:
+            Detections of one frame (number 0); ``tracks`` holds the row of the known person who was a mixture of this
+            one and another, who is given too, or -1.
+        """
+        ...
+
     def alone(self, image: np.ndarray, hidden: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Joints of one person with everybody else painted over, from several crops; what those disagree on counts for
         less.

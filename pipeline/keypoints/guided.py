@@ -1,4 +1,4 @@
-"""Looking again for people where the other cameras say they are."""
+"""Looking again for people: where the other cameras say they are, and beside those who may be two."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.association.tracks import Tracks
 from pipeline.cameras import Camera
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import Detector, InstanceList
-from pipeline.skeletons import BLAZEPOSE33, SKEL19, map_joints
+from pipeline.skeletons import BLAZEPOSE33, SETS, SKEL19, map_joints
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class GuidedOptions:
 
 
 OPTIONS = GuidedOptions()
+SAMPLED_EVERY = 8
+"""Frames of which one is looked at for people beside those who are known; the others are if there is somebody."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,54 @@ def look_again(
                     added += 1
         if progress:
             progress((f + 1) / len(found.frames))
+    return out.finish(), added
+
+
+def look_beside(
+    detector: Detector,
+    image: Callable[[int], np.ndarray | None],
+    found: Detections,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Detections, int]:
+    """Detections with those added who hug others so closely that they were never seen apart.
+
+    Who was a mixture of two is left out where both are found.
+
+    Args:
+        image: row of ``found`` -> RGB, or None if there is none.
+
+    Returns:
+        all instances, and how many were added.
+    """
+    joints, count = SETS[found.joint_set], len(found.frames)
+    seen: dict[int, Detections] = {}
+
+    def look(row: int) -> bool:
+        rows = found.instances(row)
+        if row not in seen and rows.stop > rows.start and (picture := image(row)) is not None:
+            points, scores = found.keypoints[rows], found.scores[rows]
+            known, _ = map_joints(points, np.where(np.isfinite(points).all(-1), scores, 0), joints, BLAZEPOSE33)
+            seen[row] = detector.beside(picture, known)
+        return row in seen and len(seen[row].keypoints) > 0
+
+    for first in range(0, count, SAMPLED_EVERY):
+        if look(first):
+            for row in range(max(0, first - SAMPLED_EVERY + 1), min(first + SAMPLED_EVERY, count)):
+                look(row)
+        if progress:
+            progress(min(1.0, (first + SAMPLED_EVERY) / count))
+    out = InstanceList(found.joint_set, len(found.joints))
+    added = 0
+    for row, number in enumerate(found.frames):
+        out.start_frame(int(number))
+        rows, new = found.instances(row), seen.get(row)
+        mixtures = set() if new is None else set(new.tracks.tolist())
+        for k, i in enumerate(range(rows.start, rows.stop)):
+            if k not in mixtures:
+                _copy(out, found, i)
+        for i in range(0 if new is None else len(new.keypoints)):
+            _copy(out, new, i, track=-1)
+            added += 1
     return out.finish(), added
 
 

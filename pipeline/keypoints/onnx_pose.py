@@ -75,7 +75,13 @@ class OnnxPose:
 
     def in_crops(self, image: np.ndarray, boxes: np.ndarray, keypoints: np.ndarray | None = None) -> Detections:
         """See ``Detector.in_crops``."""
-        found = self._people.in_crops(image, boxes, keypoints)
+        return self._rejointed(image, self._people.in_crops(image, boxes, keypoints))
+
+    def beside(self, image: np.ndarray, keypoints: np.ndarray) -> Detections:
+        """See ``Detector.beside``."""
+        return self._rejointed(image, self._people.beside(image, keypoints))
+
+    def _rejointed(self, image: np.ndarray, found: Detections) -> Detections:
         points = np.full((len(found.boxes), self._network.joints, 2), np.nan, np.float32)
         scores = np.zeros(points.shape[:2], np.float32)
         for i in np.flatnonzero(found.box_scores > 0):

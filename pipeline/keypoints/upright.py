@@ -48,6 +48,11 @@ class Upright:
         more = () if keypoints is None else (turn_points(keypoints, self._turns, self._size),)
         return self._back(self._detector.in_crops(self._turn_image(image), boxes, *more))
 
+    def beside(self, image: np.ndarray, keypoints: np.ndarray) -> Detections:
+        """As ``Detector.beside``."""
+        turned = turn_points(keypoints, self._turns, self._size)
+        return self._back(self._detector.beside(self._turn_image(image), turned))
+
     def alone(self, image: np.ndarray, hidden: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As ``Detector.alone``."""
         expected = turn_points(keypoints, self._turns, self._size)

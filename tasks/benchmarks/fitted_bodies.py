@@ -144,12 +144,16 @@ def _tracked(scene: SurfaceScene) -> tuple[list[Detections], Tracks]:
     """Detections of every camera, looked for again where the others see somebody, and tracks."""
     from pipeline.association.graph import associate
     from pipeline.association.options import AssociationOptions
-    from pipeline.keypoints.guided import expected_people, look_again
+    from pipeline.keypoints.guided import expected_people, look_again, look_beside
 
     options = AssociationOptions(fps=FPS)
     detectors = [_detector() for _ in scene.images]
     detections = [
         d.run(((f, image) for f in range(REPEATS)), 0) for d, image in zip(detectors, scene.images, strict=True)
+    ]
+    detections = [
+        look_beside(d, lambda row, image=image: image, found)[0]
+        for d, image, found in zip(detectors, scene.images, detections, strict=True)
     ]
     draft = associate(scene.rig, detections, options)
     again = []

@@ -1,5 +1,7 @@
 """Several people with BlazePose: cut-outs of a photograph that move past each other."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -8,11 +10,14 @@ from data.model_files import blazepose_files
 from pipeline.keypoints.blazepose import BlazePose
 from pipeline.keypoints.detections import concatenate
 from pipeline.keypoints.detector import InstanceList, without_flashes
+from pipeline.keypoints.guided import look_beside
 from pipeline.keypoints.masks import read_mask
 from pipeline.keypoints.person_tracking import BlazePoseOptions, search_windows
+from pipeline.skeletons import BLAZEPOSE33, SKEL19, map_joints
 
 NOSE, SHOULDERS = 0, [11, 12]
 FRAMES = 10
+HUG = Path(__file__).parents[1] / "golden" / "hug.jpg"
 _NOSE_IN_PHOTOGRAPH = np.array([228.0, 115.0]) / 512
 
 
@@ -145,3 +150,42 @@ def test_flashes_are_left_out_and_people_stay():
     assert kept.tracks.tolist() == [0, 0, 0, 0, 0, 0, 2]
     assert kept.offsets.tolist() == [0, 1, 2, 3, 4, 5, 7]
     assert (kept.keypoints[:, 0, 0] == kept.tracks).all()
+
+
+HUGGING = np.array(
+    [
+        [(244, 194), (250, 106), (234, 193), (255, 194), (233, 74), (230, 107), (270, 104), (234, 264), (248, 267),
+         (237, 72), (248, 70), (197, 126), (280, 133), (246, 333), (254, 340), (167, 141), (284, 93), (230, 356),
+         (220, 348)],
+        [(188, 196), (182, 103), (198, 196), (179, 195), (200, 72), (201, 101), (164, 105), (199, 269), (186, 264),
+         (194, 66), (184, 68), (233, 137), (198, 113), (187, 345), (181, 338), (263, 93), (245, 111), (208, 346),
+         (217, 354)],
+    ],
+    float,
+)  # fmt: skip
+"""Joints (2, 19, 2) of the two in the picture, pixels."""
+
+
+def errors(found, row):
+    """(instances, 2) median distance to each of the two, as a share of their height; whichever side is called left."""
+    out = []
+    for i in range(found.instances(row).start, found.instances(row).stop):
+        points, scores = map_joints(found.keypoints[i], found.scores[i], BLAZEPOSE33, SKEL19)
+        sure = scores > 0.3
+        ways = [HUGGING, HUGGING[:, SKEL19.mirror]]
+        out.append(np.min([np.median(np.linalg.norm(w - points, axis=-1)[:, sure], axis=1) for w in ways], axis=0))
+    return np.array(out) / np.ptp(HUGGING[..., 1], axis=1)
+
+
+def test_two_who_hug_are_parted(detector):
+    image = cv2.imread(str(HUG))[..., ::-1].copy()
+    found = detector.run(((t, image) for t in range(3)), 0)
+    assert (errors(found, 1).min(0) < 0.05).sum() == 1  # the network makes one of them
+    every, _ = look_beside(detector, lambda row: image, found)
+    for row in range(3):
+        assert (errors(every, row).min(0) < 0.05).all()
+
+
+def test_nobody_is_beside_those_who_stand_alone(detector, followed, photograph):
+    every, added = look_beside(detector, lambda row: scene(photograph, row)[0], followed)
+    assert added == 0 and np.array_equal(every.keypoints, followed.keypoints)

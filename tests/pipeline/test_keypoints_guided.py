@@ -1,4 +1,4 @@
-"""The second look: who is missing, where they should be, and what is believed."""
+"""The second look: who is missing, where they should be, what is believed; and who is beside others."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from data.synthetic.walkers import detect, ring_rig, walk
 from pipeline.association.graph import associate
 from pipeline.keypoints.detections import Detections
 from pipeline.keypoints.detector import InstanceList
-from pipeline.keypoints.guided import expected_people, look_again
+from pipeline.keypoints.guided import SAMPLED_EVERY, expected_people, look_again, look_beside
 from pipeline.skeletons import BLAZEPOSE33, SKEL19
 
 FRAMES = 20
@@ -116,3 +116,56 @@ def test_who_is_there_already_is_not_added_twice(scene):
     once, _ = look_again(Knowing(truth), pictures(), found[2], expected)
     _, added = look_again(Knowing(truth), pictures(), once, expected)
     assert added == 0
+
+
+class Parting:
+    """Sees in some frames that the known person is one of two, or a mixture of them."""
+
+    joint_set = "skel19"
+
+    def __init__(self, hugs, mixture=False):
+        self.hugs, self.mixture, self.looked = hugs, mixture, []
+
+    def beside(self, image, keypoints):
+        frame = int(image[0, 0, 0])
+        self.looked.append(frame)
+        out = InstanceList("skel19", 19)
+        out.start_frame(0)
+        if frame in self.hugs and len(keypoints):
+            for k in range(1 + self.mixture):
+                out.add(np.full((19, 2), 100.0 + k), np.ones(19), np.zeros(4), 1.0, track=0 if self.mixture else -1)
+        return out.finish()
+
+
+def alone_in_the_picture(frames=40, without=()):
+    out = InstanceList("skel19", 19)
+    for f in range(frames):
+        out.start_frame(f)
+        if f not in without:
+            out.add(np.full((19, 2), 50.0), np.ones(19), np.zeros(4), 1.0, track=3)
+    return out.finish()
+
+
+def beside(detector, found):
+    return look_beside(detector, lambda f: np.full((8, 8, 3), f, np.uint8), found)
+
+
+def test_nobody_beside_others_costs_a_look_now_and_then():
+    detector, found = Parting(()), alone_in_the_picture()
+    every, added = beside(detector, found)
+    assert added == 0 and np.array_equal(every.keypoints, found.keypoints)
+    assert detector.looked == list(range(0, 40, SAMPLED_EVERY))
+
+
+def test_who_hugs_somebody_is_found_in_all_frames_about_a_sample():
+    hugs = set(range(10, 30))
+    every, added = beside(Parting(hugs), alone_in_the_picture(without=(12,)))
+    assert added == len(hugs) - 1 and len(every.keypoints) == 39 + added
+    counts = np.diff(every.offsets)
+    assert all(counts[f] == (2 if f in hugs else 1) for f in range(40) if f != 12) and counts[12] == 0
+
+
+def test_a_mixture_of_two_gives_way_to_both():
+    every, added = beside(Parting({8}, mixture=True), alone_in_the_picture())
+    assert added == 2 and every.keypoints[every.instances(8), 0, 0].tolist() == [100.0, 101.0]
+    assert every.tracks[every.instances(7)].tolist() == [3]

@@ -158,6 +158,9 @@ class Standing:
             out.add(np.zeros((33, 2)), np.ones(33), box, 0.9 if row == 0 else 0.0, row)
         return out.finish()
 
+    def beside(self, image, keypoints):
+        return self.in_crops(image, [BOX])
+
 
 def test_people_keep_their_tracks_and_get_the_networks_joints(tmp_path):
     image, middles = picture()
@@ -173,6 +176,12 @@ def test_looking_again_leaves_empty_boxes_empty(tmp_path):
     found = OnnxPose(write(tmp_path, heatmap_model()), Standing()).in_crops(image, np.stack([BOX, BOX]))
     assert found.joint_set == "coco17" and found.box_scores.tolist() == [np.float32(0.9), 0.0]
     assert np.abs(found.keypoints[0, :3] - middles).max() < 15 and np.isnan(found.keypoints[1]).all()
+
+
+def test_people_beside_others_get_the_networks_joints_too(tmp_path):
+    image, middles = picture()
+    found = OnnxPose(write(tmp_path, heatmap_model()), Standing()).beside(image, np.zeros((1, 33, 2)))
+    assert found.joint_set == "coco17" and np.abs(found.keypoints[0, :3] - middles).max() < 15
 
 
 def test_a_person_alone_is_what_is_not_painted_over(tmp_path):

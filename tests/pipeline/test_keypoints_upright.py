@@ -35,6 +35,10 @@ class BlobDetector:
             self._add(out, whole, row, None if keypoints is None else keypoints[row])
         return out.finish()
 
+    def beside(self, image, keypoints):
+        """Whom it sees, in the first joints; where the known one is, in the third."""
+        return self.in_crops(image, np.array([[0, 0, image.shape[1], image.shape[0]]]), keypoints)
+
     def alone(self, image, hidden, keypoints):
         out = InstanceList(self.joint_set, 19)
         out.start_frame(0)
@@ -94,6 +98,15 @@ def test_crops_are_given_and_answered_in_the_image_as_it_is(turns):
     assert pixel_of(stored, found.keypoints[0, 0]) == 255
     assert found.keypoints[0, 2].tolist() == [3.0, 7.0]
     assert found.tracks.tolist() == [0]
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_people_beside_others_are_looked_for_in_the_upright_image(turns):
+    stored = np.ascontiguousarray(np.rot90(picture(), turns))
+    known = np.tile([3.0, 7.0], (1, 33, 1))
+    found = Upright(BlobDetector(), turns, stored.shape[1::-1]).beside(stored, known)
+    assert pixel_of(stored, found.keypoints[0, 0]) == 255 and pixel_of(stored, found.keypoints[0, 1]) == 150
+    assert found.keypoints[0, 2].tolist() == [3.0, 7.0]
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
