@@ -111,7 +111,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "keypoints",
-            1,
+            2,
             CHUNK,
             ("calibration", "timeline", "frames"),
             ("keypoints.detector", "keypoints.max_people", "keypoints.masks"),
@@ -121,7 +121,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "draft",
-            1,
+            2,
             SESSION,
             ("calibration", "timeline", "keypoints"),
             ("association",),
@@ -159,7 +159,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "association",
-            1,
+            2,
             SESSION,
             ("calibration", "refinement", "timeline", "keypoints", "redetection"),
             ("association",),

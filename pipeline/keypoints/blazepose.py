@@ -84,11 +84,11 @@ class BlazePose:
         regions = {row: region_of(np.asarray(points, np.float64)) for row, points in enumerate(keypoints)}
         regions = {row: region for row, region in regions.items() if region is not None and region.is_usable}
         known = [self._landmarks.run(image, region) for region in regions.values()]
-        rows = [*regions, -1]
+        rows = list(regions)
         out = InstanceList(self.joint_set, BODY)
         out.start_frame(0)
-        for pose, mixture in unknown_people(self._landmarks, image, known):
-            out.add(*_instance(Track(rows[mixture], pose, 1.0), size))
+        for pose, was in unknown_people(self._landmarks, image, known):
+            out.add(*_instance(Track(rows[was], pose, 1.0), size))
         return out.finish()
 
     def alone(self, image: np.ndarray, hidden: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -45,7 +45,7 @@ class Detector(Protocol):
         ...
 
     def beside(self, image: np.ndarray, keypoints: np.ndarray) -> Detections:
-        """People who hug somebody who is known, so closely that the two were taken for one.
+        """People who hug so closely that two were taken for one.
 
         Args:
             image: (H, W, 3) uint8 RGB, undistorted.
@@ -53,8 +53,8 @@ class Detector(Protocol):
                 looked for beside those whose hips or shoulders are not.
 
         Returns:
-            Detections of one frame (number 0); ``tracks`` holds the row of the known person who was a mixture of this
-            one and another, who is given too, or -1.
+            Detections of one frame (number 0), both of each two; ``tracks`` holds the row of the known person who was
+            one of them, seen less well, or a mixture.
         """
         ...
 

@@ -126,13 +126,13 @@ def look_beside(
 ) -> tuple[Detections, int]:
     """Detections with those added who hug others so closely that they were never seen apart.
 
-    Who was a mixture of two is left out where both are found.
+    Whoever turns out to be two gives way to both.
 
     Args:
         image: row of ``found`` -> RGB, or None if there is none.
 
     Returns:
-        all instances, and how many were added.
+        all instances, and how many there are more.
     """
     joints, count = SETS[found.joint_set], len(found.frames)
     seen: dict[int, Detections] = {}
@@ -156,13 +156,13 @@ def look_beside(
     for row, number in enumerate(found.frames):
         out.start_frame(int(number))
         rows, new = found.instances(row), seen.get(row)
-        mixtures = set() if new is None else set(new.tracks.tolist())
+        parted = set() if new is None else set(new.tracks.tolist())
         for k, i in enumerate(range(rows.start, rows.stop)):
-            if k not in mixtures:
+            if k not in parted:
                 _copy(out, found, i)
         for i in range(0 if new is None else len(new.keypoints)):
             _copy(out, new, i, track=-1)
-            added += 1
+        added += 0 if new is None else len(new.keypoints) - len(parted)
     return out.finish(), added
 
 

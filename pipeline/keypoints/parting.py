@@ -23,16 +23,14 @@ BESIDE = (-0.12, 0.12, -0.2, 0.2)
 """Where to look beside somebody, as shares of the side of his square."""
 NARROW, CLOSER = 0.8, 0.85
 """Sides of the squares for a first and a second look there, of that of the square."""
-SURE = 0.7
+SURE = 0.5
 """Landmark network's score of each of the two."""
-CLEAR = 8
+CLEAR = 6
 """Of 15 limb joints, how many must be in sight of each; a single person leaves five at most."""
-APART, OTHERS = 0.15, 0.3
+APART, OTHERS = 0.2, 0.3
 """Likeness up to which the two share no limbs; and up to which neither is anybody who is known."""
 SAME = 0.8
 """Likeness from which the look beside shows whom the square shows."""
-SAME_PERSON = 0.5
-"""Likeness from which a person is one who is known."""
 LIMB, HEAD = 0.07, 0.055
 """Width of limbs, radius of heads, as shares of the side of the square."""
 _LIMBS = [
@@ -62,18 +60,15 @@ def limb_cover(pose: Pose) -> Cover:
 
 
 def unknown_people(landmarks: PoseLandmarks, image: np.ndarray, known: Sequence[Pose]) -> list[tuple[Pose, int]]:
-    """People whom the networks took for one with somebody who is ``known`` in the RGB ``image``.
+    """Both of two people whom the networks took for one who is ``known`` in the RGB ``image``.
 
     Returns:
-        each with the index of the known person who was a mixture of him and another, who is given too; -1 if the known
-        person is one of the two.
+        each with the index of the known one, who was the other of the two, seen less well, or a mixture.
     """
     found: list[tuple[Pose, int]] = []
     for k, pose in enumerate(known):
-        every = [*known, *(p for p, _ in found)]
-        pair = two_people(landmarks, image, pose, [*every[:k], *every[k + 1 :]])
-        new = [p for p in pair or () if all(unlabelled_similarity(p, other) < SAME_PERSON for other in every)]
-        found += [(p, k if len(new) == 2 else -1) for p in new]
+        others = [*known[:k], *known[k + 1 :], *(p for p, _ in found)]
+        found += [(person, k) for person in two_people(landmarks, image, pose, others) or ()]
     return found
 
 

@@ -119,12 +119,12 @@ def test_who_is_there_already_is_not_added_twice(scene):
 
 
 class Parting:
-    """Sees in some frames that the known person is one of two, or a mixture of them."""
+    """Sees in some frames that the known person is two."""
 
     joint_set = "skel19"
 
-    def __init__(self, hugs, mixture=False):
-        self.hugs, self.mixture, self.looked = hugs, mixture, []
+    def __init__(self, hugs):
+        self.hugs, self.looked = hugs, []
 
     def beside(self, image, keypoints):
         frame = int(image[0, 0, 0])
@@ -132,8 +132,8 @@ class Parting:
         out = InstanceList("skel19", 19)
         out.start_frame(0)
         if frame in self.hugs and len(keypoints):
-            for k in range(1 + self.mixture):
-                out.add(np.full((19, 2), 100.0 + k), np.ones(19), np.zeros(4), 1.0, track=0 if self.mixture else -1)
+            for k in range(2):
+                out.add(np.full((19, 2), 100.0 + k), np.ones(19), np.zeros(4), 1.0, track=0)
         return out.finish()
 
 
@@ -166,6 +166,6 @@ def test_who_hugs_somebody_is_found_in_all_frames_about_a_sample():
 
 
 def test_a_mixture_of_two_gives_way_to_both():
-    every, added = beside(Parting({8}, mixture=True), alone_in_the_picture())
-    assert added == 2 and every.keypoints[every.instances(8), 0, 0].tolist() == [100.0, 101.0]
+    every, added = beside(Parting({8}), alone_in_the_picture())
+    assert added == 1 and every.keypoints[every.instances(8), 0, 0].tolist() == [100.0, 101.0]
     assert every.tracks[every.instances(7)].tolist() == [3]
