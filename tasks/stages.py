@@ -323,7 +323,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "registration",
-            3,
+            4,
             PERSON,
             ("calibration", "refinement", "timeline", "frames", "bodies", "segmentation", "surface", "fusion"),
             ("export.texture_size", "export.blur_faces"),

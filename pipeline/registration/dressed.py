@@ -12,12 +12,14 @@ from pipeline.raster import Raster
 from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
 from pipeline.registration.outwards import Outwards
 from pipeline.texture.atlas import Atlas
-from pipeline.texture.colours import GREY, blended, filled, trusted
+from pipeline.texture.colours import GREY, believed, blended, trusted
 from pipeline.texture.exposure import camera_gains
 from pipeline.texture.views import Seen, colour_views
 
 _MOST_FOR_GAINS = 60_000
 """Points a camera pair is compared by; more tell nothing new."""
+LITTLE = 0.02
+"""Of the median weight of what is seen: places with so little are believed by half."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +103,17 @@ def register(
             points, directions = atlas.points(vertices), atlas.points(normals)
             directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
             at_texels.add([views[n].sample(points, directions) for n in names], own)
-    seen = at_vertices.weight > 0
-    colours = filled(at_vertices.mean(), seen, faces)
+    colours = believed(at_vertices.mean(), at_vertices.weight, faces, LITTLE)
     texture = None
     if atlas is not None:
         # Where no texel was seen, the vertices' colours spread; they meet without a step where little was seen.
-        sure = trusted(at_texels.weight, 0.02)
+        sure = trusted(at_texels.weight, LITTLE)
         texture = atlas.image(sure[:, None] * at_texels.mean() + (1 - sure[:, None]) * atlas.points(colours))
     return Registered(
         offsets.astype(np.float32),
         gains.astype(np.float32),
         np.clip(np.rint(colours), 0, 255).astype(np.uint8),
-        seen,
+        at_vertices.weight > 0,
         texture,
         len(distances),
     )

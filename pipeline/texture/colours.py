@@ -86,6 +86,14 @@ def trusted(weight: np.ndarray, share: float = 0.05) -> np.ndarray:
     return weight / (weight + share * usual)
 
 
+def believed(colours: np.ndarray, weight: np.ndarray, faces: np.ndarray, share: float) -> np.ndarray:
+    """Colours (V, 3) as far as their weights (V,) let them be ``trusted``, for the rest what surrounds them: what was
+    seen at the border of masks alone has the background's colours."""
+    trust = trusted(weight, share)
+    spread = filled(colours, trust > 0.5, faces)
+    return trust[:, None] * colours + (1 - trust[:, None]) * spread
+
+
 def filled(
     colours: np.ndarray, known: np.ndarray, faces: np.ndarray, towards: float | None = None, pull: float = 1e-4
 ) -> np.ndarray:

@@ -19,7 +19,7 @@ from pipeline.registration.dressed import Instant, Seen, register
 from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
 from pipeline.registration.outwards import Outwards
 from pipeline.texture.atlas import Atlas, encoded, looked_up
-from pipeline.texture.colours import carried_over, filled, nearby, vertex_colours
+from pipeline.texture.colours import believed, carried_over, filled, nearby, vertex_colours
 from pipeline.texture.exposure import camera_gains
 from pipeline.texture.unwrap import texture_of, unwrapped
 from pipeline.texture.views import ColourView, colour_views
@@ -209,6 +209,17 @@ def test_what_nobody_saw_lies_between_its_neighbours(made):
     known = np.abs(vertices[:, 2]) > 0.1
     field = vertices[:, 2:3]  # a membrane between two caps
     assert np.abs(filled(np.where(known[:, None], field, 99.0), known, faces) - field).max() < 0.03
+
+
+def test_what_was_hardly_seen_takes_the_colours_around_it(made):
+    vertices, faces, _ = made
+    truth, weight = painted(vertices), np.ones(len(vertices))
+    rim = np.abs(vertices[:, 2] - 0.1) < 0.02
+    wrong = np.where(rim[:, None], (255, 0, 255), truth)
+    found = believed(wrong, np.where(rim, 1e-3, weight), faces, 0.02)
+    assert rim.sum() > 100 and np.abs(wrong - truth)[rim].mean() > 60
+    assert np.abs(found - truth)[rim].mean() < 12 and np.abs(found - truth)[~rim].max() < 5
+    assert np.abs(believed(wrong, weight, faces, 0.02) - wrong)[rim].mean() < 5
 
 
 def test_no_views_and_nothing_known_give_grey(made):
