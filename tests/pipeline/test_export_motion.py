@@ -8,7 +8,7 @@ import c3d
 import numpy as np
 import pytest
 import torch
-from pxr import Usd, UsdGeom, UsdShade, UsdSkel
+from pxr import Usd, UsdGeom, UsdShade, UsdSkel, UsdValidation
 from scipy.spatial.transform import Rotation
 
 from nets.body import BodyModel
@@ -154,6 +154,15 @@ def test_usdz_holds_the_texture_where_the_mesh_has_it(dressed, tmp_path):
     texel = image[(32 * (1 - uv[:, 1])).astype(int), (32 * uv[:, 0]).astype(int)].astype(int)
     red = corners < len(dressed.person.vertices) // 2
     assert (texel[red][:, 0] > 150).all() and (texel[~red][:, 2] > 150).all()
+
+
+@pytest.mark.parametrize("kind", ["usdc", "usdz"])
+def test_the_validators_of_usd_find_nothing_wrong(dressed, tmp_path, kind):
+    path = tmp_path / f"s.{kind}"
+    path.write_bytes(usd_bytes(kind, [dressed], (100, 110), FPS))
+    validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
+    errors = UsdValidation.ValidationContext(validators).Validate(Usd.Stage.Open(str(path)))
+    assert len(validators) > 10 and [(e.GetName(), e.GetMessage()) for e in errors] == []
 
 
 def test_usdc_has_the_textures_colours_at_the_vertices(dressed, motion, tmp_path):
