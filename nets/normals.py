@@ -28,6 +28,8 @@ class NormalOptions:
             of a few pixels need not pass the lowest resolution. The released network has none.
         guided: whether it reads three channels more: a guide's normals along the camera's axes, 0 where there is none
             (as ICON, Xiu 2022, section 3.1, guides by the body).
+        shading: channels of a last part at full resolution that reads folds from shading (``ShadingHead``); 0 is none.
+            For guided networks with ``skips``.
     """
 
     base: int = 64
@@ -36,6 +38,7 @@ class NormalOptions:
     most: int = 1024
     skips: bool = False
     guided: bool = False
+    shading: int = 0
 
     @property
     def channels(self) -> int:
@@ -44,7 +47,7 @@ class NormalOptions:
 
 RELEASED_NORMALS = NormalOptions()
 SMALL_NORMALS = NormalOptions(base=16, halvings=3, blocks=3, most=128, skips=True)
-SMALL_REFINER = replace(SMALL_NORMALS, guided=True)
+SMALL_REFINER = replace(SMALL_NORMALS, guided=True, shading=32)
 
 
 class NormalBlock(nn.Module):
@@ -57,6 +60,61 @@ class NormalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv_block(x)
+
+
+class ShadingHead(nn.Module):
+    """What brightness says of folds of a few pixels, put on normals that are right but for these.
+
+    Where a surface's colour stays, its brightness changes with its normal, along the light. The light (how relative
+    brightness goes with normals) is fitted to the guide, on what is left of both when their means about a pixel are
+    taken away; colours' own edges count little. Layers at full resolution then see what brightness is left over and the
+    turn along the light that would explain it.
+    """
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(features + 16, width, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=2, dilation=2), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(width, 4, 1),
+        )  # fmt: skip
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, images: Tensor, normals: Tensor, features: Tensor) -> Tensor:
+        """Better normals (N, 3, S, S) of ``images`` (N, 6, S, S), from those so far and the network's last features."""
+        told = _shading(images)
+        turn = self.layers(torch.cat([images, normals.to(images), told, features.to(images)], 1)).float()
+        keep = (turn[:, 3:] - 2).sigmoid()  # of the guide as it is
+        return normals + keep * (images[:, 3:] - normals) + turn[:, :3]
+
+
+@torch.no_grad()
+def _shading(images: Tensor) -> Tensor:
+    """(N, 7, S, S) of a guided network's images: brightness against its neighbours', the light (3) and the turn of the
+    guide's normals along it (3) that would explain what the guide does not."""
+    with torch.autocast(images.device.type, enabled=False):
+        images = images.float()
+        there = (images != 0).any(1, keepdim=True).float()
+        bright = (images[:, :3].mean(1, keepdim=True) / 2 + 0.53).clamp_min(0.02).log()
+        change, guide = _sharp(bright, there).clamp(-0.4, 0.4), _sharp(images[:, 3:], there)
+        weight = (there / (1 + (change / 0.05) ** 2)).flatten(2)  # a colour's edge is no fold
+        a, b = guide.flatten(2), change.flatten(2)
+        hold = (3e-4 * weight.sum(-1, keepdim=True) + 1e-6) * torch.eye(3).to(images)
+        light = torch.linalg.solve((a * weight) @ a.transpose(1, 2) + hold, (a * weight) @ b.transpose(1, 2))[..., None]
+        left = change - (light * guide).sum(1, keepdim=True)
+        turn = light * left / ((light**2).sum(1, keepdim=True) + 0.02)
+        return torch.cat([10 * change, light.expand_as(guide) * there, 3 * turn.clamp(-1, 1)], 1)
+
+
+def _sharp(x: Tensor, there: Tensor) -> Tensor:
+    """``x`` (N, C, S, S) less its mean over some nine pixels, of those that are ``there``; 0 elsewhere."""
+
+    def blurred(y: Tensor) -> Tensor:
+        return nn_functional.avg_pool2d(nn_functional.avg_pool2d(y, 5, stride=1, padding=2), 5, stride=1, padding=2)
+
+    return (x - blurred(x * there) / blurred(there).clamp_min(1e-4)) * there
 
 
 class NormalNetwork(nn.Module):
@@ -79,18 +137,19 @@ class NormalNetwork(nn.Module):
         self.model = nn.Sequential(*layers)
         ups = [i for i, layer in enumerate(layers) if isinstance(layer, nn.ConvTranspose2d)]
         self._ups = frozenset(i + 2 for i in ups)  # places after which a resolution has been regained
+        self.shading = ShadingHead(widths[0], options.shading) if options.shading else None
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.options.skips:
             return self.model(images)
-        x, kept = images, []
+        x, kept, last = images, [], images
         for place, layer in enumerate(self.model):
             if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
                 kept.append(x)
             x = layer(x)
             if place in self._ups:
-                x = x + kept.pop()
-        return x
+                last = x = x + kept.pop()
+        return x if self.shading is None else self.shading(images, x, last)
 
 
 def _norm_relu(width: int) -> tuple[nn.Module, nn.Module]:

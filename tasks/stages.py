@@ -285,7 +285,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "surface",
-            4,
+            5,
             PERSON_CHUNK,
             ("calibration", "refinement", "bodies", "surface_inputs"),
             ("surface.resolution",),

@@ -1,8 +1,9 @@
 """``train refiner``: the guided normal network by which finished surfaces are bent, added to a file of weights.
 
 First the fitted body guides it, then the surfaces that the file's own networks make of the training people, then both
-in turn, on windows of the pictures and with more weight on folds. The curves have the error of its normals
-(``degrees``), of the guide's own (``guide``), and what is left without the picture (``grey``).
+in turn, on windows of the pictures and with more weight on folds; last, in the same way, with a part more that reads
+folds from shading. The curves have the error of its normals (``degrees``), of the guide's own (``guide``), and what is
+left without the picture (``grey``).
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from data.training.people import PersonOptions
     from nets.training import Training, TrainingOptions
 
-BODY, SURFACE, DETAIL = "body", "surface", "detail"
+BODY, SURFACE, DETAIL, SHADING = PHASES = ("body", "surface", "detail", "shading")
 FOLDS = 3
-"""How much the differences from pixel to pixel count in the last phase."""
-_KEYS = ("output", "start", "weights", "data", "people", "flaws", "resolution", BODY, SURFACE, DETAIL)
+"""How much the differences from pixel to pixel count in the last two phases."""
+_KEYS = ("output", "start", "weights", "data", "people", "flaws", "resolution", *PHASES)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class DataOptions:
     Attributes:
         folder: where they are kept, as the surface network's training has them. train, validation: how many.
         surfaces: of how many training people surfaces are made as guides. images: of a step.
-        windows: of a step of the last phase, ``window`` pixels a side.
+        windows: of a step of the last two phases, ``window`` pixels a side.
     """
 
     folder: str
@@ -74,6 +75,7 @@ def job(config: Mapping[str, Any], path: Path) -> Job:
         Phase(BODY, recipe.phases[BODY], lambda folder: body_training(recipe)),
         Phase(SURFACE, recipe.phases[SURFACE], lambda folder: surface_training(recipe, folder)),
         Phase(DETAIL, recipe.phases[DETAIL], lambda folder: detail_training(recipe, folder)),
+        Phase(SHADING, recipe.phases[SHADING], lambda folder: shading_training(recipe, folder)),
     ]
     return Job(recipe.folder, phases, lambda folder, facts: export(recipe, folder, facts))
 
@@ -95,7 +97,7 @@ def read_recipe(config: Mapping[str, Any], path: Path) -> Recipe:
         people=options_of(PersonOptions, config["people"], f"{path}: people"),
         flaws=options_of(Flaws, config["flaws"], f"{path}: flaws"),
         resolution=int(config["resolution"]),
-        phases={n: options_of(TrainingOptions, config[n], f"{path}: {n}") for n in (BODY, SURFACE, DETAIL)},
+        phases={n: options_of(TrainingOptions, config[n], f"{path}: {n}") for n in PHASES},
     )
 
 
@@ -130,14 +132,25 @@ def surface_training(recipe: Recipe, folder: Path) -> Training:
 
 def detail_training(recipe: Recipe, folder: Path) -> Training:
     """Guided by both in turn, on windows."""
+    surface, body, held_out = _sources(recipe, folder)
+    return _training(recipe, DETAIL, [surface, body], held_out, begin_with_state(folder / SURFACE))
+
+
+def shading_training(recipe: Recipe, folder: Path) -> Training:
+    """The same with the part that reads shading, and guided by surfaces two times in three: those it will meet."""
+    surface, body, held_out = _sources(recipe, folder)
+    return _training(recipe, SHADING, [surface, body, surface], held_out, begin_with_state(folder / DETAIL))
+
+
+def _sources(recipe: Recipe, folder: Path) -> list[tuple[People, Guide]]:
+    """People with the surfaces that guide, everybody with their bodies, and held-out people with surfaces."""
     from data.training.guides import BodyGuide
 
     everybody = people_of(recipe, "train", recipe.data.train)
     some = people_of(recipe, "train", recipe.data.surfaces)
     held_out = people_of(recipe, "validation", recipe.data.validation)
     guides = [surface_guides(recipe, folder, p, split) for p, split in ((some, "train"), (held_out, "validation"))]
-    sources = [(some, guides[0]), (everybody, BodyGuide(everybody))]
-    return _training(recipe, DETAIL, sources, (held_out, guides[1]), begin_with_state(folder / SURFACE))
+    return [(some, guides[0]), (everybody, BodyGuide(everybody)), (held_out, guides[1])]
 
 
 def surface_guides(recipe: Recipe, folder: Path, people: People, split: str) -> Guide:
@@ -173,7 +186,7 @@ def _training(
     from nets.training import Training
 
     torch.manual_seed(recipe.phases[name].seed)
-    network = NormalNetwork(SMALL_REFINER).to(device())
+    network = NormalNetwork(SMALL_REFINER if name == SHADING else replace(SMALL_REFINER, shading=0)).to(device())
     if start is not None:
         network.load_state_dict(with_guide(start, network.state_dict()))
 
@@ -207,20 +220,21 @@ def _training(
         return {"loss": float((1 - cosine["degrees"]).mean()), **figures}
 
     options, data = recipe.phases[name], recipe.data
-    images, window, folds = (data.windows, data.window, FOLDS) if name == DETAIL else (data.images, None, 1)
+    images, window, folds = (data.windows, data.window, FOLDS) if name in (DETAIL, SHADING) else (data.images, None, 1)
 
-    def source(people, guide):
-        return lambda step: guided_batches(people, guide, images, recipe.flaws, options.seed, step, window)
+    def source(place, people, guide):
+        return lambda step: guided_batches(people, guide, images, recipe.flaws, options.seed + place, step, window)
 
-    sources = [source(*pair) for pair in trained]
+    sources = [source(place, *pair) for place, pair in enumerate(trained)]
     return Training(network, lambda step: taking_turns(sources, step), loss, validate)
 
 
 def with_guide(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a normal network for a guided one: if it was not guided, the guide counts nothing yet."""
+    """The state of a normal network for a guided one: if it was not guided, the guide counts nothing yet, and what it
+    has no part for begins as ``own``."""
     import torch
 
-    out = dict(state)
+    out = {**own, **state}
     for key, value in own.items():
         if out[key].shape != value.shape:  # the first layer, which reads colours alone
             more = torch.zeros_like(value[:, out[key].shape[1] :])
@@ -235,7 +249,7 @@ def export(recipe: Recipe, folder: Path, facts: Mapping[str, Any]) -> Path:
 
     there = load(recipe.weights)
     refiner = NormalNetwork(SMALL_REFINER)
-    refiner.load_state_dict(begin_with_state(folder / DETAIL))
+    refiner.load_state_dict(begin_with_state(folder / SHADING))
     told = {
         **facts, **asdict(recipe.data), "flaws": asdict(recipe.flaws), "resolution": recipe.resolution,
         "parameters": sum(p.numel() for p in refiner.parameters()),

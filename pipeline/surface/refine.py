@@ -30,7 +30,7 @@ REACH = 0.015
 """Metres by which a vertex moves at most."""
 SQUARELY = 0.25
 """Cosine to the line of sight from which a view's word counts; it weighs as the square."""
-FAIR, FAIR_WEIGHT = 4, 0.3
+FAIR, FAIR_WEIGHT = 4, 0.2
 """Rounds in which the surface's own normals are averaged with their neighbours', and how much they count beside what
 views say: of the surface's own roughness little is true."""
 _LEAST_WEIGHT = 0.02

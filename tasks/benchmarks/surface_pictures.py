@@ -22,7 +22,7 @@ def compare(scene: SurfaceScene, meshes: Mapping[str, Sequence[Triangles]]) -> b
     half = max(1, len(scene.rig) // 2)
     sides = [_framed(scene.rig.cameras[k], scene) for k in (0, half)]
     people = {name: dict(enumerate(parts)) for name, parts in columns.items()}
-    rows = [[_named(shaded(camera, them, 255), name) for name, them in people.items()] for camera in sides]
+    rows = [[_named(shaded(camera, them, 255), _short(name)) for name, them in people.items()] for camera in sides]
     views = [_crop(c, i, scene) for c, i in zip(scene.rig.cameras, scene.images, strict=True)]
     sheets = [_row(views), *(_row(tiles) for tiles in rows)]
     width = max(s.shape[1] for s in sheets)
@@ -51,6 +51,11 @@ def _framed(camera: Camera, scene: SurfaceScene) -> Camera:
     """The camera, cut to the people and scaled to a tile."""
     x0, y0, x1, y1 = window = _window(camera, scene)
     return camera.cropped(window).scaled((max(1, round((x1 - x0) * TILE / (y1 - y0))), TILE))
+
+
+def _short(name: str) -> str:
+    """A file of weights (``weights:FOLDER/surface.safetensors``) goes by its folder's name."""
+    return name.split("/")[-2] if "/" in name else name
 
 
 def _named(tile: np.ndarray, name: str) -> np.ndarray:

@@ -158,6 +158,7 @@ resolution: 64
 body: {{steps: 2, validate_every: 2, precision: float32}}
 surface: {{steps: 2, validate_every: 2, precision: float32}}
 detail: {{steps: 3, validate_every: 3, precision: float32}}
+shading: {{steps: 3, validate_every: 3, precision: float32}}
 """
 
 
@@ -175,8 +176,8 @@ def test_a_refiner_is_added_to_weights_that_stay_as_they_are(trained, tmp_path):
         for a, b in zip(getattr(before, name).parameters(), getattr(after, name).parameters(), strict=True):
             assert (a == b).all()
     card = json.loads(weights.with_suffix(".json").read_text())
-    assert card == after.card and list(card["refiner"]["phases"]) == ["body", "surface", "detail"]
-    assert 0 < card["refiner"]["phases"]["detail"]["figures"]["degrees"] < 120
+    assert card == after.card and list(card["refiner"]["phases"]) == list(train_refiner.PHASES)
+    assert 0 < card["refiner"]["phases"]["shading"]["figures"]["degrees"] < 120
     guides = sorted((folder / "refiner/guides").rglob("*.h5"))
     assert len(guides) == 2
     assert shards.read(guides[0], "used")["used"].sum() == 3
