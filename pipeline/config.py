@@ -272,7 +272,8 @@ class FusionConfig(Section):
     window: int = Field(3, ge=1, description="Frames fused into one, odd; 1: no fusion.")
     method: Literal["weighted", "paper"] = Field(
         "weighted", description="weighted: by visibility, agreement and how sure the skinning is, each mesh brought "
-        "onto the frame's own part by part of the body first; paper: plain mean."
+        "onto the frame's own part by part of the body first, the result steadied by two frames before and after; "
+        "paper: plain mean."
     )
 
     @model_validator(mode="after")

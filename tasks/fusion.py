@@ -28,8 +28,20 @@ def step_of(session: Session) -> int:
     return math.lcm(config.capture.frames.step, config.surface.frames.step)
 
 
+def options_of(session: Session):
+    """``FusionOptions`` of a session."""
+    from pipeline.fusion.options import FusionOptions
+
+    config = session.config
+    return FusionOptions(
+        window=config.fusion.window,
+        weighted=config.fusion.method == "weighted",
+        voxel_m=VOXEL_M * 512 / config.surface.resolution,
+    )
+
+
 def reach(session: Session) -> int:
-    return session.config.fusion.window // 2 * step_of(session)
+    return options_of(session).reach * step_of(session)
 
 
 def parameters(session: Session, part: Part) -> dict:
@@ -67,7 +79,7 @@ def compute(context: Context) -> None:
                     out.mark(frame, reason, fused, before)
                     steadiness.skip()
             reasons[reason] += 1
-            source.forget(row - options.window)
+            source.forget(row - 2 * options.reach)
     told = "".join(f", {n} {why}" for why, n in reasons.items() if why)
     print(f"{reasons['']} of {len(rows)} frames fused{told}")
 
@@ -82,14 +94,7 @@ class _Source:
     """
 
     def __init__(self, context: Context) -> None:
-        from pipeline.fusion.options import FusionOptions
-
-        config = context.session.config
-        self.options = FusionOptions(
-            window=config.fusion.window,
-            weighted=config.fusion.method == "weighted",
-            voxel_m=VOXEL_M * 512 / config.surface.resolution,
-        )
+        self.options = options_of(context.session)
         self.step = step_of(context.session)
         self.own = MeshSequence(context.input("surface"))
         neighbours = [MeshSequence(context.open(p)) for p in context.borders("surface")]

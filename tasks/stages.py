@@ -303,7 +303,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "fusion",
-            4,
+            5,
             PERSON_CHUNK,
             ("bodies", "surface"),
             ("fusion", "surface.resolution"),

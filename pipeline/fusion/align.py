@@ -60,13 +60,21 @@ class Aim:
         return cls(points, normals, surface.seen[chosen], cKDTree(points))
 
 
-def aligned(vertices: np.ndarray, faces: np.ndarray, parts: np.ndarray, seen: np.ndarray, aim: Aim) -> np.ndarray:
+def aligned(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    parts: np.ndarray,
+    seen: np.ndarray,
+    aim: Aim,
+    noise_m: float = NOISE_M,
+) -> np.ndarray:
     """(V, 3) vertices brought onto ``aim``.
 
     Args:
         vertices: (V, 3) metres, faces (T, 3): a mesh carried to the pose of ``aim``.
         parts: (V, 22) how much each vertex belongs to each part, rows sum to 1.
         seen: (V,) 0..1 how well each was observed.
+        noise_m: moves that are smaller than this are mostly left out; 0: every move counts whole.
     """
     chosen = _some(len(vertices), _SAMPLES)
     start, shares = vertices[chosen], parts[chosen]
@@ -80,8 +88,8 @@ def aligned(vertices: np.ndarray, faces: np.ndarray, parts: np.ndarray, seen: np
             return vertices
         moves = _then(moves, _rigid(_solved(rows, residual, weight, middles, joints), middles))
         points = _blended(moves, shares, start)
-    moved = np.sqrt(((points - start) ** 2).sum(1).mean())
-    share = moved**2 / (moved**2 + NOISE_M**2)
+    moved = ((points - start) ** 2).sum(1).mean()
+    share = moved / (moved + noise_m**2) if noise_m else 1.0
     return vertices + share * (_blended(moves, parts, vertices) - vertices)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from pipeline.fusion.distance import SignedDistance
 from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.skinning import Carried, PosedBody, bind
 from pipeline.fusion.sparse_grid import zero_level_set
+from pipeline.fusion.steady import steadying
 from pipeline.fusion.surface import Surface, open_edges
 from pipeline.surface.components import compact, kept_faces
 
@@ -34,6 +36,11 @@ class WindowFrame:
     carried: Carried | None
     reason: int
 
+    @cached_property
+    def aim(self) -> Aim:
+        """What other frames' meshes are brought onto."""
+        return Aim.of(self.surface)
+
 
 @dataclass(frozen=True)
 class Fused:
@@ -48,7 +55,7 @@ class Fused:
         notes: what else is worth a line in a report: holes that no frame fills, what was mended.
         open_edges: edges of holes in the result.
         nearest: (V,) which vertex of the frame's own mesh, as it was given to ``prepare``, is nearest to each.
-        away: (V,) metres from each to the frame's own mesh.
+        away: (V,) metres from each to the frame's own mesh, before both were steadied.
     """
 
     vertices: np.ndarray
@@ -77,7 +84,13 @@ def window_frame(surface: Surface | None, body: PosedBody | None, options: Fusio
     return WindowFrame(surface, carried, 0)
 
 
-def fuse_window(frames: Sequence[WindowFrame], centre: int, options: FusionOptions, threads: int = 0) -> Fused:
+def fuse_window(
+    frames: Sequence[WindowFrame],
+    centre: int,
+    options: FusionOptions,
+    threads: int = 0,
+    around: Mapping[int, WindowFrame] | None = None,
+) -> Fused:
     """Fuse the frames of a window into the pose of ``frames[centre]``.
 
     Frames with a reason are left out and the mean is over the others, as at the ends of a run. A centre with a reason
@@ -87,6 +100,8 @@ def fuse_window(frames: Sequence[WindowFrame], centre: int, options: FusionOptio
         frames: the window in order of time; fewer than ``options.window`` at the ends of a run.
         centre: which of them is wanted.
         threads: of the distance queries; 0: as many as there are cores.
+        around: the frames that the result is steadied by, by how many frames after the centre each is (``steadying``);
+            None: it is not.
     """
     reasons = np.array([f.reason for f in frames], np.int8)
     own = frames[centre].surface
@@ -95,7 +110,8 @@ def fuse_window(frames: Sequence[WindowFrame], centre: int, options: FusionOptio
     took_part = np.flatnonzero(reasons == 0)
     target = frames[centre].carried.body
     origin = target.vertices.mean(0)
-    aim = Aim.of(own) if options.weighted and options.aligned and target.parts is not None else None
+    by_parts = options.weighted and options.aligned and target.parts is not None
+    aim = frames[centre].aim if by_parts else None
     carried = [_carry(frames[k].carried, target, k == centre, aim, options) for k in took_part]
     box = np.stack([(v.min(0), v.max(0)) for v, _ in carried])
     # Whole voxels, so that single precision below costs nothing and grids of neighbouring frames agree.
@@ -114,6 +130,8 @@ def fuse_window(frames: Sequence[WindowFrame], centre: int, options: FusionOptio
     gaps = open_edges(faces)
     notes = [*own.notes, *(["holes that no frame fills"] if gaps else [])]
     nearest, away = fields[took_part.tolist().index(centre)].nearest(vertices)
+    if by_parts and options.steadies and around:
+        vertices = vertices + steadying(frames[centre], around)[nearest]
     return Fused(
         vertices + origin, faces, contributions, reasons, True, "", tuple(notes), gaps, own.source[nearest], away
     )

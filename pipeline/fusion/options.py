@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pipeline.errors import InputError
 
 KERNELS = ("plain", "squared")
+STEADY_REACH = 2
+"""Frames on either side that a result is steadied by."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class FusionOptions:
         neighbours: body vertices that a vertex of the mesh is carried by.
         weighted: weights by visibility, agreement and how sure the skinning is; else the plain mean of equation 10.
         aligned: weighted: carried meshes are brought onto the frame's own, part by part of the body (``align``).
+        steadied: aligned: the result's parts are put where the two frames before and after say they are (``steady``).
         spread_m: weighted: where the body vertices that carry a point disagree by this much about where it goes
             (armpits, limbs in contact, loose cloth), its frame counts e⁻¹ as much.
         agreement_m: weighted: a frame this far from the median of the window counts a quarter as much.
@@ -44,6 +47,7 @@ class FusionOptions:
     neighbours: int = 4
     weighted: bool = True
     aligned: bool = True
+    steadied: bool = True
     spread_m: float = 0.006
     agreement_m: float = 0.02
     far_m: float = 0.15
@@ -59,6 +63,16 @@ class FusionOptions:
                 raise InputError(f"{where}.{name}", f"{getattr(self, name)} is not positive", "Give metres above zero")
         if self.neighbours < 1:
             raise InputError(f"{where}.neighbours", f"{self.neighbours} is below 1", "Give 1 or more body vertices")
+
+    @property
+    def steadies(self) -> bool:
+        """Whether results are steadied; a window of one frame only re-meshes."""
+        return self.weighted and self.aligned and self.steadied and self.window > 1
+
+    @property
+    def reach(self) -> int:
+        """Frames on either side that a frame's result depends on."""
+        return max(self.window // 2, STEADY_REACH if self.steadies else 0)
 
     def as_in_the_paper(self) -> FusionOptions:
         """The plain mean of equation 10."""

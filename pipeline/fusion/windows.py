@@ -32,7 +32,7 @@ def runs(frames: np.ndarray, present: np.ndarray, step: int = 1) -> list[np.ndar
 def windows(frames: np.ndarray, present: np.ndarray, window: int, step: int = 1) -> dict[int, tuple[np.ndarray, int]]:
     """For each row with the person in it: the rows of its window, fewer at the ends of a run, and which is its own.
 
-    The rows of a chunk's windows beyond the chunk are the border frames it reads from its neighbours.
+    Rows within ``FusionOptions.reach`` beyond a chunk are the border frames it reads from its neighbours.
     """
     half = window // 2
     out = {}
@@ -54,7 +54,7 @@ def fuse_sequence(
     threads: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Iterator[tuple[int, Fused]]:
-    """Fuse rows one after another; each frame of a window is loaded and bound once.
+    """Fuse rows one after another; each frame within ``options.reach`` is loaded and bound once.
 
     Args:
         frames, present, step: see ``runs``.
@@ -63,15 +63,17 @@ def fuse_sequence(
         progress: told the fraction done, 0..1.
     """
     plan = windows(frames, present, options.window, step)
+    reached = windows(frames, present, 2 * options.reach + 1, step)
     rows = [r for r in (plan if wanted is None else wanted) if r in plan]
     held: OrderedDict[int, WindowFrame] = OrderedDict()
     for done, row in enumerate(rows):
-        members, centre = plan[row]
-        for member in members.tolist():
-            if member not in held:
-                held[member] = load(member)
-        for old in [k for k in held if k < members[0]]:
+        (members, centre), (needed, _) = plan[row], reached[row]
+        for one in needed.tolist():
+            if one not in held:
+                held[one] = load(one)
+        for old in [k for k in held if k < needed[0]]:
             del held[old]
-        yield row, fuse_window([held[m] for m in members.tolist()], centre, options, threads)
+        around = {one - row: held[one] for one in needed.tolist()}
+        yield row, fuse_window([held[m] for m in members.tolist()], centre, options, threads, around)
         if progress is not None:
             progress((done + 1) / len(rows))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data.surface_scenes import CATEGORIES, SceneBody, Triangles
 from pipeline.config import Number, Section
@@ -48,7 +48,9 @@ class FusionBenchmark(Section):
     keypoint_noise_px: Number = Field(3.0, ge=0, le=50, description="Of what the scenes' bodies are fitted to.")
     mask_error_px: Number = Field(1.0, ge=0, le=20, description="Standard deviation of the masks' size in the scenes.")
     window: int = Field(3, ge=3, le=9, multiple_of=1, description="Frames fused into one, odd.")
-    frames: int = Field(5, ge=3, le=200, description="Length of the sequences; those with a whole window are judged.")
+    frames: int = Field(
+        7, ge=7, le=200, description="Length of the sequences; frames with all others that they depend on are judged."
+    )
     divisions: int = Field(2, ge=0, le=3, description="Each triangle of the body is cut in four so many times.")
     voxel_m: Number = Field(0.003, ge=0.001, le=0.02, description="Grid of the fusion, metres.")
     noise_m: Number = Field(0.005, gt=0, le=0.05, description="Standard deviation of the noise, along normals.")
@@ -61,6 +63,13 @@ class FusionBenchmark(Section):
     hull_voxel_m: Number = Field(0.01, ge=0.002, le=0.1, description="Grid of the visual hull, metres.")
     points: int = Field(20_000, ge=1000, description="Skin points that errors and flicker are measured at.")
     seed: int = Field(0, ge=0, description="Of noise and points.")
+
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> FusionBenchmark:
+        if self.frames < self.window + 2:
+            raise ValueError(f"frames {self.frames} are too few for a window of {self.window}: give {self.window + 2}")
+        return self
 
 
 def run(config: FusionBenchmark, request: Request) -> list[Row]:
@@ -143,18 +152,18 @@ def _means(figures: list[dict[str, float]]) -> dict[str, float]:
 def _fused(
     bodies: Sequence[PosedBody], meshes: Sequence[Triangles], weighted: bool, config: FusionBenchmark
 ) -> dict[int, Triangles]:
-    """Fused meshes of the frames whose windows are whole."""
+    """Fused meshes of the frames that nothing is missing around."""
     from pipeline.fusion.fuse import window_frame
     from pipeline.fusion.options import FusionOptions
     from pipeline.fusion.surface import prepare
     from pipeline.fusion.windows import fuse_sequence
 
     options = FusionOptions(window=config.window, voxel_m=config.voxel_m, weighted=weighted)
-    half, count = config.window // 2, len(meshes)
+    count = len(meshes)
     fused = fuse_sequence(
         np.arange(count), np.ones(count, bool),
         lambda k: window_frame(prepare(*meshes[k]), bodies[k], options), options,
-        wanted=range(half, count - half), threads=1,
+        wanted=range(options.reach, count - options.reach), threads=1,
     )  # fmt: skip
     return {k: (out.vertices, out.faces) for k, out in fused}
 

@@ -48,13 +48,21 @@ class Moving:
     meshes: list[Triangles]
     scale: float
 
-    def offsets(self, frame: int, points: np.ndarray, mesh: Triangles) -> np.ndarray:
-        """(N,) metres along the true body's normals from skin points (N,) to a mesh; NaN where it is farther off."""
+    def errors(self, frame: int, points: np.ndarray, mesh: Triangles) -> np.ndarray:
+        """(N,) metres along the true body's normals from the true surface above skin points (N,) to a mesh; NaN where
+        either is farther off than ``REACH_M``.
+
+        Taken from the skin itself, the nearer of two sides of a mesh (a sole and an instep, hair and skull) jumps from
+        one to the other between frames.
+        """
         from nets.meshes import vertex_normals
 
         skin = self.skins[frame]
-        normals = vertex_normals(skin, self.skin_faces, "angle")
-        return offsets_along_normals(skin[points], normals[points], *mesh, reach_m=REACH_M)
+        normals = vertex_normals(skin, self.skin_faces, "angle")[points]
+        above = offsets_along_normals(skin[points], normals, *self.surfaces[frame], reach_m=REACH_M)
+        covered = np.isfinite(above)
+        starts = skin[points] + np.where(covered, above, 0)[:, None] * normals
+        return np.where(covered, offsets_along_normals(starts, normals, *mesh, reach_m=REACH_M), np.nan)
 
     def sample(self, count: int, generator: np.random.Generator) -> np.ndarray:
         """(count,) vertices of the body, by the area around them."""
@@ -130,18 +138,18 @@ def _posed(body: SceneBody) -> PosedBody:
 
 def figures(person: Moving, fused: Mapping[int, Triangles], samples: int, seed: int) -> dict[str, float]:
     """Of the judged frames: error of the bodies, millimetres; Chamfer distance before and after, centimetres at 180 cm;
-    flicker of the surface against the true body before and after, millimetres."""
+    flicker of the surface against the true one before and after, millimetres."""
     judged = sorted(fused)
     points = person.sample(samples, np.random.default_rng(seed))
     found = {}
     for name, meshes in (("before", person.meshes), ("after", fused)):
-        offsets = np.stack([person.offsets(k, points, meshes[k]) for k in judged])
+        errors = np.stack([person.errors(k, points, meshes[k]) for k in judged])
         scores = [
             score_surface(meshes[k], person.surfaces[k], scale=person.scale, samples=samples, seed=seed) for k in judged
         ]
-        found[name] = float(np.mean([s.chamfer_cm for s in scores])), offsets
+        found[name] = float(np.mean([s.chamfer_cm for s in scores])), errors
     known = np.isfinite(found["before"][1]) & np.isfinite(found["after"][1])
-    flicker = {name: flicker_mm(np.where(known, offsets, np.nan)) for name, (_, offsets) in found.items()}
+    flicker = {name: flicker_mm(np.where(known, errors, np.nan)) for name, (_, errors) in found.items()}
     off = [np.linalg.norm(person.bodies[k].vertices - person.skins[k], axis=1).mean() for k in judged]
     return {
         "body_mm": 1000 * float(np.mean(off)),

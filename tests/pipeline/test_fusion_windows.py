@@ -36,13 +36,13 @@ def test_a_chunk_with_its_border_frames_is_the_same_as_the_whole_and_loads_each_
         loaded.append(row)
         return frame_of(row)
 
-    present = np.ones(6, bool)
-    whole = dict(fuse_sequence(np.arange(6), present, load, OPTIONS))
-    assert loaded == list(range(6))
+    present = np.ones(8, bool)
+    whole = dict(fuse_sequence(np.arange(8), present, load, OPTIONS))
+    assert loaded == list(range(8))
     loaded.clear()
     done = []
-    part = dict(fuse_sequence(np.arange(6), present, load, OPTIONS, wanted=[2, 3], progress=done.append))
-    assert loaded == [1, 2, 3, 4] and list(part) == [2, 3] and done == [0.5, 1.0]
+    part = dict(fuse_sequence(np.arange(8), present, load, OPTIONS, wanted=[3, 4], progress=done.append))
+    assert loaded == [1, 2, 3, 4, 5, 6] and list(part) == [3, 4] and done == [0.5, 1.0]
     for row in part:
         np.testing.assert_array_equal(part[row].vertices, whole[row].vertices)
         np.testing.assert_array_equal(part[row].faces, whole[row].faces)

@@ -30,7 +30,7 @@ def rows(folder, name, text):
 
 
 def test_fusion_against_exact_answers(tmp_path):
-    text = "methods: [weighted]\nframes: 5\ndivisions: 0\nvoxel_m: 0.015\npoints: 1500\ncategories: [noise]\n"
+    text = "methods: [weighted]\nframes: 7\ndivisions: 0\nvoxel_m: 0.015\npoints: 1500\ncategories: [noise]\n"
     (noise,) = rows(tmp_path, "fusion", text)
     assert (noise["method"], noise["category"]) == ("weighted", "noise")
     assert noise["error_ratio"] < 0.8 and noise["flicker_ratio"] < 0.6 and noise["p95_mm"] < 12

@@ -80,10 +80,20 @@ def test_a_chunk_goes_stale_with_the_frames_next_to_it_alone(chunked):
     with opened(chunked, (0, 2)) as artifact:
         np.testing.assert_allclose(FusionRecord(artifact).contributions[1], 1 / 3, atol=0.02)
     assert graph.current(part)
-    chunked.surface((2, 4), change=3)
-    assert graph.current(part)  # frame 3 is not looked at from here
-    chunked.surface((2, 4), change=2)
-    assert why.reasons(graph, part) == ["input surface/person_0-000002 next to it has other content"]
+    chunked.surface((2, 4), change=3)  # the second frame on still steadies frame 1
+    assert not graph.current(part)
+
+
+def test_of_a_chunk_next_to_it_two_frames_are_looked_at(tmp_path):
+    session = FusionSession(tmp_path, 3)
+    graph, part = session.graph, Part("fusion", person=0, chunk=(0, 3))
+    session.surface((0, 3))
+    session.surface((3, 6))
+    session.fuse((0, 3))
+    session.surface((3, 6), change=5)
+    assert graph.current(part)
+    session.surface((3, 6), change=4)
+    assert why.reasons(graph, part) == ["input surface/person_0-000003 next to it has other content"]
 
 
 def test_a_run_waits_for_neighbours_and_goes_on_without_those_that_fail(chunked):
