@@ -62,7 +62,7 @@ def _write_crate(
         if skin is not None and textured:
             image = path.with_name(f"{motion.person.name}.jpg")
             image.write_bytes(skin.image)
-            _paint(stage, mesh, skin, image.name)
+            _paint(stage, mesh, skin, f"./{image.name}")
     stage.GetRootLayer().Save()
 
 

@@ -13,8 +13,9 @@ const world = new THREE.Scene();
 world.background = new THREE.Color(0xf3f3f1);
 const camera = new THREE.PerspectiveCamera(40, 1, 0.05, 200);
 const controls = new OrbitControls(camera, canvas);
-world.add(new THREE.HemisphereLight(0xffffff, 0x8a8a80, 2.2));
-const sun = new THREE.DirectionalLight(0xffffff, 1.6);
+// Pictures bring light of their own: little is added, so that colours are theirs.
+world.add(new THREE.HemisphereLight(0xffffff, 0xc8c8c0, 2.6));
+const sun = new THREE.DirectionalLight(0xffffff, 1.2);
 sun.position.set(2, 5, 3);
 world.add(sun);
 
