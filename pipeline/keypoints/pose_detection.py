@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from nets.metrics_boxes import box_ious
 from pipeline.keypoints.masks import Cover, paint_over
 from pipeline.keypoints.regions import Region, transform
 from pipeline.keypoints.tflite import TfliteNetwork
@@ -54,19 +55,10 @@ def anchor_centres() -> np.ndarray:
     return np.concatenate(centres)
 
 
-def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Overlap of boxes a (N, 4) with boxes b (M, 4) over their union: (N, M)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inner = np.prod(np.clip(high - low, 0, None), -1)
-    area_a, area_b = (np.prod(np.clip(x[:, 2:] - x[:, :2], 0, None), -1) for x in (a, b))
-    return inner / np.maximum(area_a[:, None] + area_b[None] - inner, 1e-9)
-
-
 def suppress(scores: np.ndarray, boxes: np.ndarray, points: np.ndarray) -> Found:
     """Non-maximum suppression that averages what it suppresses, weighted by score (the graph's WEIGHTED mode)."""
     order = np.argsort(-scores, kind="stable")
-    overlap = box_iou(boxes, boxes) > _SUPPRESSION_IOU
+    overlap = box_ious(boxes, boxes) > _SUPPRESSION_IOU
     free = np.ones(len(scores), bool)
     kept: list[tuple[float, np.ndarray, np.ndarray]] = []
     for i in order:

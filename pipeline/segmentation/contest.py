@@ -15,6 +15,11 @@ HOLE = 0.002
 """Share of a person's pixels up to which a hole is closed."""
 LIMB_M, AROUND_M = 0.054, 0.06
 """Width of body that shows nobody and is more than the slack of a fit; how far round it cannot be told either."""
+NOT_DETECTED, MOSTLY = 0.3, 0.5
+"""A patch wider than the slack of a fit where the detector is no surer than this of a person whom it has found shows a
+thing in front; if it has found this share of the person."""
+CROWD_M = 0.15
+"""Nearer to a person than this, others confuse the detector."""
 SLACK_M = 0.05
 """How far a body may reach beyond the person that is seen before the rest counts as hidden."""
 _GUIDE_EPS = 25.0  # squared grey levels: differences of about five are edges
@@ -37,6 +42,27 @@ def plain_score(evidence: Evidence) -> np.ndarray:
         rival = evidence.others > (score if evidence.detector is None else evidence.detector)
         behind &= rival | (evidence.others > 0.5)
     return np.where(behind, 0.25 * score, score).astype(np.float32)
+
+
+def without_things(score: np.ndarray, evidence: Evidence) -> np.ndarray:
+    """A score (h, w) without patches that the detector, which sees the rest of the person, leaves out.
+
+    A body behind a thing makes its pixels likely, and so their colours would be learned as the person's. Where others
+    are near a detector leaves out much, and nothing changes.
+    """
+    if evidence.detector is None or (evidence.others_reach > -CROWD_M)[evidence.reach > -CROWD_M].any():
+        return score
+    likely, missed = score > 0.5, evidence.detector < NOT_DETECTED
+    if (likely & ~missed).sum() < MOSTLY * likely.sum():
+        return score
+    radius = max(1, round(LIMB_M / 2 * evidence.pixels_per_metre))
+    return np.where(opened(likely & missed, radius), 0, score).astype(np.float32)
+
+
+def opened(mask: np.ndarray, radius: float) -> np.ndarray:
+    """What of a mask (h, w) bool discs of ``radius`` pixels reach that fit in."""
+    core = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) > radius
+    return mask & (cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5) <= radius)
 
 
 def enlarged(score: np.ndarray, crop: Crop, image: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ in training and inference alike.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
@@ -50,10 +50,7 @@ class Crop:
 
     def camera(self, camera: Camera) -> Camera:
         """The camera that takes the crop."""
-        K = camera.K.copy()
-        K[:2] *= self.scale[:, None]
-        K[:2, 2] = (camera.K[:2, 2] - self.window[:2] + 0.5) * self.scale - 0.5
-        return replace(camera, K=K, size=self.size)
+        return camera.cropped(self.window).scaled(self.size)
 
     def take(self, image: np.ndarray) -> np.ndarray:
         """The crop of an image (H, W, ...)."""

@@ -13,7 +13,7 @@ from pipeline.keypoints.detections import Detections
 from pipeline.raster import Raster
 from pipeline.segmentation.appearance import Appearance, Judged, shared_out
 from pipeline.segmentation.consistency import Silhouette, supported, without_flashes
-from pipeline.segmentation.contest import agreement, enlarged, hidden_part, owners, plain_score, tidied
+from pipeline.segmentation.contest import agreement, enlarged, hidden_part, owners, plain_score, tidied, without_things
 from pipeline.segmentation.evidence import Crop, Evidence, PersonMask, SeenBody, gather, others_depth, see_body
 from pipeline.segmentation.masks import ABSENT, NO_IMAGE, OUT_OF_VIEW, MaskWriter
 from pipeline.segmentation.owners import owners_of
@@ -197,7 +197,8 @@ def _look(row, index, view: ViewInput, people, faces, raster, score: Scorer) -> 
     judged: list[Judged | None] = []
     for k, body in enumerate(bodies):
         known = None if body is None else gather(k, bodies, masks, strangers, image, view.background)
-        judged.append(None if known is None else Judged(known, score(known), body.nearest_part))
+        score_of = None if known is None else without_things(score(known), known)
+        judged.append(None if known is None else Judged(known, score_of, body.nearest_part))
     return _Look(image, bodies, judged)
 
 
