@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.segmentation.appearance import PARTS, Appearance, Judged, body_parts, shared_out
+from pipeline.segmentation.contest import without_things
 from pipeline.segmentation.evidence import Crop, Evidence, PersonMask, SeenBody, gather, shows
 
 HEIGHT, WIDTH = 80, 120
@@ -166,3 +167,28 @@ def test_of_people_alone_a_detector_that_sees_nothing_of_them_is_believed():
         (score,) = shared_out(0, [view], appearance)
         assert (score > 0.5)[hidden].all() == stays
         assert (score > 0.5)[whole & ~hidden].all()
+
+
+def left_out(missed, other=None):
+    """A person's score where the detector leaves ``missed`` out of them, others' body ``other`` in view."""
+    body = box(30, 90)
+    one = judged(body, np.zeros_like(body) if other is None else other, np.zeros((HEIGHT, WIDTH, 3), np.uint8), body)
+    evidence = replace(one.evidence, detector=(0.9 * (body & ~missed)).astype(np.float32))
+    return without_things(0.9 * body, evidence) > 0.5, body
+
+
+def test_what_a_detector_leaves_out_of_a_person_is_a_thing():
+    patch = np.zeros((HEIGHT, WIDTH), bool)
+    patch[40:70, 30:60] = True
+    score, body = left_out(patch)
+    assert not score[44:66, 34:56].any() and score[body & ~patch].all()
+
+
+@pytest.mark.parametrize("missed, other", [
+    (box(88, 90), None),  # no wider than the slack of a fit
+    (box(30, 75), None),  # the detector has hardly found the person
+    (box(30, 50), box(85, 110)),  # others are near, of whom detectors make a muddle
+])  # fmt: skip
+def test_where_a_detector_cannot_be_relied_on_nothing_is_taken_away(missed, other):
+    score, body = left_out(missed, other)
+    assert np.array_equal(score, body)
