@@ -185,10 +185,10 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
 
 def see_body(
     camera: Camera, vertices: np.ndarray, faces: np.ndarray, raster: Raster, mask: PersonMask | None = None,
-    parts: np.ndarray | None = None,
+    parts: np.ndarray | None = None, most: int = MOST_PIXELS,
 ) -> SeenBody | None:
     """Render a body (V, 3) in its crop of the camera's image, which also holds the detector's ``mask``; ``parts`` (T,)
-    uint8 are those that its triangles belong to.
+    uint8 are those that its triangles belong to, ``most`` is the longest side of the crop.
 
     None if body and margin are out of the camera's sight.
     """
@@ -206,7 +206,7 @@ def see_body(
     window = _clipped(low, high, camera.size)
     if window is None:
         return None
-    crop = Crop.of(window)
+    crop = Crop.of(window, most)
     depth, triangles = _rendered(crop.camera(camera), vertices, faces, raster)
     of_pixels = None if parts is None else np.where(triangles < 0, 0, parts[triangles]).astype(np.uint8)
     return SeenBody(crop, depth, per_metre * float(crop.scale[1]), of_pixels)

@@ -14,7 +14,16 @@ from pipeline.raster import Raster
 from pipeline.segmentation.appearance import Appearance, Judged, shared_out
 from pipeline.segmentation.consistency import Silhouette, supported, without_flashes
 from pipeline.segmentation.contest import agreement, enlarged, hidden_part, owners, plain_score, tidied, without_things
-from pipeline.segmentation.evidence import Crop, Evidence, PersonMask, SeenBody, gather, others_depth, see_body
+from pipeline.segmentation.evidence import (
+    MOST_PIXELS,
+    Crop,
+    Evidence,
+    PersonMask,
+    SeenBody,
+    gather,
+    others_depth,
+    see_body,
+)
 from pipeline.segmentation.masks import ABSENT, NO_IMAGE, OUT_OF_VIEW, MaskWriter
 from pipeline.segmentation.owners import owners_of
 
@@ -155,12 +164,14 @@ def labelled(
     raster: Raster,
     score: Scorer,
     appearance: Appearance,
+    most: int = MOST_PIXELS,
 ) -> list[np.ndarray | None]:
     """Of every view of one frame, (H, W) uint8: 0 nobody, k + 1 for the k-th of ``people``; None without an image.
 
-    Arguments as in ``segment_chunk``; ``appearance`` is what frames before told of colours, and learns from this one.
+    Arguments as in ``segment_chunk``; ``appearance`` is what frames before told of colours, and learns from this one;
+    people are looked at at most ``most`` pixels large.
     """
-    seen = _frame(people, views, faces, row, raster, score, appearance)
+    seen = _frame(people, views, faces, row, raster, score, appearance, most)
     return [None if frame is None else frame.labels for frame in seen]
 
 
@@ -170,8 +181,10 @@ def _frames(people, views, faces, count, raster, score) -> Iterator[list[SeenFra
         yield _frame(people, views, faces, row, raster, score, appearance)
 
 
-def _frame(people, views, faces, row, raster, score, appearance: Appearance) -> list[SeenFrame | None]:
-    looks = [_look(row, c, view, people, faces, raster, score) for c, view in enumerate(views)]
+def _frame(
+    people, views, faces, row, raster, score, appearance: Appearance, most: int = MOST_PIXELS
+) -> list[SeenFrame | None]:
+    looks = [_look(row, c, view, people, faces, raster, score, most) for c, view in enumerate(views)]
     _count_beside(looks, views, people, row)
     appearance.learn([None if look is None else look.judged for look in looks])
     seen = [None if look is None else _see(c, look, appearance) for c, look in enumerate(looks)]
@@ -188,12 +201,12 @@ class _Look:
     judged: list[Judged | None]
 
 
-def _look(row, index, view: ViewInput, people, faces, raster, score: Scorer) -> _Look | None:
+def _look(row, index, view: ViewInput, people, faces, raster, score: Scorer, most: int) -> _Look | None:
     image = view.image(row)
     if image is None:
         return None
     masks, strangers = detected_masks(row, index, view, people)
-    bodies = [_body(row, view, p, faces, raster, m) for p, m in zip(people, masks, strict=True)]
+    bodies = [_body(row, view, p, faces, raster, m, most) for p, m in zip(people, masks, strict=True)]
     judged: list[Judged | None] = []
     for k, body in enumerate(bodies):
         known = None if body is None else gather(k, bodies, masks, strangers, image, view.background)
@@ -241,16 +254,18 @@ def detected_masks(
     return [None if i < 0 else read(i) for i in rows], [read(i) for i in others]
 
 
-def _body(row, view: ViewInput, person: PersonInput, faces, raster, mask: PersonMask | None) -> SeenBody | None:
+def _body(
+    row, view: ViewInput, person: PersonInput, faces, raster, mask: PersonMask | None, most: int = MOST_PIXELS
+) -> SeenBody | None:
     """The person's body at the instant of the view's image; where none was fitted, what the detector's mask spans."""
     if not person.present[row]:
         return None
     vertices = moved_vertices(person.vertices, row, float(view.late[row]))
     if np.isfinite(vertices[0, 0]):
-        return see_body(view.camera, vertices, faces, raster, mask, person.parts)
+        return see_body(view.camera, vertices, faces, raster, mask, person.parts, most)
     if mask is None:
         return None
-    crop = Crop.of(tuple(int(v) for v in mask.box))
+    crop = Crop.of(tuple(int(v) for v in mask.box), most)
     depth = np.full(crop.size[::-1], np.inf, np.float32)
     z = np.nanmedian(view.camera.to_camera(person.joints[row])[:, 2])
     return SeenBody(crop, depth, float(view.camera.K[1, 1] / max(z, 0.1) * crop.scale[1]))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 ROUNDS = 2
 GROWN = 0.02
 """How far others' pixels are grown before they are painted over, as a share of the person's extent in the image."""
+LOOK_PIXELS = 256
+"""Longest side of a person while it is told whose pixels are whose: the detector sees no more of them."""
 LEAST_SCORE = 0.05
 Fit = Callable[[Tracks], BodyTrack]
 """A body for one person's track (P = 1)."""
@@ -104,7 +106,9 @@ class _Scene:
         views = [replace(view, image=_remembered(view.image)) for view in self.views]
         appearance = Appearance()
         for number, row in enumerate(rows):
-            labels = labelled(people, views, self.faces, int(row), self.raster, self.score, appearance)
+            labels = labelled(
+                people, views, self.faces, int(row), self.raster, self.score, appearance, LOOK_PIXELS
+            )
             for k, c in np.argwhere(wanted[row]):
                 if labels[c] is None or not np.isfinite(expected[k][row]).all():
                     continue
