@@ -323,7 +323,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "registration",
-            4,
+            5,
             PERSON,
             ("calibration", "refinement", "timeline", "frames", "bodies", "segmentation", "surface", "fusion"),
             ("export.texture_size", "export.blur_faces"),
@@ -342,7 +342,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "texture",
-            5,
+            6,
             PERSON_CHUNK,
             (
                 "calibration", "refinement", "timeline", "frames", "bodies", "segmentation", "surface", "fusion",

@@ -29,17 +29,28 @@ class Atlas:
 
     @cached_property
     def _texels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows and columns (N, 2), triangles (N,) and weights (N, 3) of the texels that show something."""
+        """Rows and columns (N, 2), triangles (N,) and weights (N, 3) of the texels that show something.
+
+        Those just outside a chart, which viewers mix in at its border, show the place on the border next to them: then
+        both sides of a seam look alike.
+        """
         from pipeline.raster_open3d import RayScene
 
         at = np.column_stack([self.uv[:, 0], 1 - self.uv[:, 1]]) * self.size - 0.5
-        flat = np.column_stack([at, np.zeros(len(at))])
+        scene = RayScene(np.column_stack([at, np.zeros(len(at))]), self.uv_faces, threads=1)
         columns, rows = np.meshgrid(np.arange(self.size), np.arange(self.size))
-        origins = np.stack([columns, rows, np.full_like(rows, -1)], -1).reshape(-1, 3).astype(np.float32)
-        down = np.broadcast_to(np.array([0, 0, 1], np.float32), origins.shape)
-        hits = RayScene(flat, self.uv_faces, threads=1).cast(origins, down)
-        shown = np.flatnonzero(hits["triangle"] >= 0)
-        return origins[shown][:, [1, 0]].astype(int), hits["triangle"][shown], corner_weights(hits["uv"][shown])
+        texels = np.stack([columns, rows, np.zeros_like(rows)], -1).reshape(-1, 3).astype(np.float32)
+        down = np.broadcast_to(np.array([0, 0, 1], np.float32), texels.shape)
+        hits = scene.cast(texels - np.array([0, 0, 1], np.float32), down)
+        inside = hits["triangle"] >= 0
+        near = cv2.dilate(inside.reshape(self.size, self.size).astype(np.uint8), np.ones((3, 3), np.uint8)).ravel() > 0
+        shown, rim = np.flatnonzero(inside), np.flatnonzero(near & ~inside)
+        triangles, weights = hits["triangle"][shown], corner_weights(hits["uv"][shown])
+        if len(rim):
+            beside = scene.nearest(texels[rim])
+            triangles = np.concatenate([triangles, beside["triangle"]])
+            weights = np.concatenate([weights, corner_weights(beside["uv"])])
+        return texels[np.concatenate([shown, rim])][:, [1, 0]].astype(int), triangles, weights
 
     @property
     def count(self) -> int:
@@ -75,7 +86,9 @@ class Atlas:
 
 def encoded(image: np.ndarray, quality: int = 90) -> bytes:
     """A texture as JPEG."""
-    return cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
+    # Colours at half the resolution would run from one chart into the next.
+    how = (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    return cv2.imencode(".jpg", image[..., ::-1], how)[1].tobytes()
 
 
 def decoded(jpeg: bytes) -> np.ndarray:

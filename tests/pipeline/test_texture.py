@@ -18,7 +18,7 @@ from pipeline.raster_open3d import Open3DRaster
 from pipeline.registration.dressed import Instant, Seen, register
 from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
 from pipeline.registration.outwards import Outwards
-from pipeline.texture.atlas import Atlas, encoded, looked_up
+from pipeline.texture.atlas import Atlas, decoded, encoded, looked_up
 from pipeline.texture.colours import believed, carried_over, filled, nearby, vertex_colours
 from pipeline.texture.exposure import camera_gains
 from pipeline.texture.unwrap import texture_of, unwrapped
@@ -353,6 +353,25 @@ def test_a_mesh_without_coordinates_gets_some_and_a_texture_that_shows_what_is_p
     assert error[known].mean() < 5
     with pytest.raises(ValueError, match="no texture"):
         unwrapped(fine, faces[:0], 64)
+
+
+def test_both_sides_of_a_seam_look_alike(made):
+    """Stripes as wide as ten texels, looked up on either side of edges that lie on the borders of two charts."""
+    fine, faces, _ = made
+    light = simplified(fine, faces, 0.004)
+    atlas = unwrapped(light.vertices, light.faces, 128)
+    size = np.sqrt(4 * np.pi * RADIUS**2 / 128**2)
+    striped = 128 + 100 * np.sin(atlas.points(light.vertices) * (2 * np.pi / (10 * size)))
+    image = decoded(encoded(atlas.image(striped), 95))
+    edges = {}
+    for face, corners in zip(atlas.faces.tolist(), atlas.uv_faces.tolist(), strict=True):
+        for k in range(3):
+            ends = sorted([(face[k], corners[k]), (face[k - 1], corners[k - 1])])
+            edges.setdefault((ends[0][0], ends[1][0]), set()).add((ends[0][1], ends[1][1]))
+    seams = np.array([list(sides) for sides in edges.values() if len(sides) == 2])
+    middles = atlas.uv[seams].mean(2)
+    steps = np.abs(np.diff(looked_up(image, middles), axis=1))
+    assert len(seams) > 100 and steps.mean() < 14  # 29 where texels beside charts repeat their neighbours
 
 
 def test_a_mesh_of_ten_pieces_and_one_flat_triangle_has_a_texture(made):
