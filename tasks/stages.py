@@ -411,7 +411,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "stills",
-            4,
+            5,
             BATCH,
             (),
             ("stills.threshold", "stills.resolution", "stills.focal_px", "stills.smallest_person_px"),

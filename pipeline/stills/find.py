@@ -15,7 +15,7 @@ from nets.mili.camera import translation
 from nets.mili.network import Found, MiliNetwork, ProposalOptions, normalise
 from pipeline.body.regressor import Regressor, regress
 from pipeline.stills.people import StillCamera, StillPeople
-from pipeline.stills.tiles import Tile, TileOptions, tiles
+from pipeline.stills.tiles import Tile, TileOptions, is_plain, tiles
 
 _BODY = 22
 
@@ -90,12 +90,14 @@ def _everybody(
 ) -> list[tuple[_Seen, int]]:
     size = (image.shape[1], image.shape[0])
     planned = list(tiles(size, network.options.canvas, options.tiles))
-    seen = []
+    seen, done = [], 0
     for low, group in _by_branch(planned, network, options):
         for first in range(0, len(group), options.batch):
-            seen += _look(image, group[first : first + options.batch], network, low, options, size)
+            some = group[first : first + options.batch]
+            seen += _look(image, some, network, low, options, size)
+            done += len(some)
             if progress is not None:
-                progress(len(seen) / len(planned))
+                progress(done / len(planned))
     return _one_each(seen, options)
 
 
@@ -114,7 +116,11 @@ def _look(
     image: np.ndarray, some: list[Tile], network: MiliNetwork, low: bool, options: FindOptions, size: tuple[int, int]
 ) -> list[_Seen]:
     device = next(network.parameters()).device
-    pixels = np.stack([tile.cut(image) for tile in some]).transpose(0, 3, 1, 2)
+    cut = [(tile, pixels) for tile in some if not is_plain(pixels := tile.cut(image))]
+    if not cut:
+        return []
+    some = [tile for tile, _ in cut]
+    pixels = np.stack([pixels for _, pixels in cut]).transpose(0, 3, 1, 2)
     shown = torch.as_tensor((pixels != 0).any((1), keepdims=True), device=device)
     batch = normalise(torch.as_tensor(pixels, device=device).float()) * shown
     most = ProposalOptions(options.proposals, options.proposals, options.proposals)

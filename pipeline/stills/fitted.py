@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nets.body import BodyModel
     from nets.mili.network import MiliNetwork
 
-LEAST_SUGGESTED = 0.3
+LEAST_SUGGESTED = 0.15
 """Score of a MILI network's box from which it is worth a look."""
 SUGGESTED_OF = 300
 """Proposals of a tile that it is asked about."""

@@ -23,12 +23,13 @@ from pipeline.keypoints.person_tracking import BlazePoseOptions, PersonTracker, 
 from pipeline.keypoints.pose_detection import PoseDetection
 from pipeline.keypoints.pose_landmarks import Pose, PoseLandmarks
 from pipeline.keypoints.regions import Region
-from pipeline.stills.tiles import Tile, TileOptions, tiles
+from pipeline.stills.tiles import Tile, TileOptions, is_plain, tiles
 
 CANVAS = (448, 448)
 SEEN_AT = 48.0
 """Pixels of a tile; the height from which people are found."""
-OVERLAP = 0.4
+OVERLAP = 0.25
+"""Whoever is larger is whole in the next coarser level, which shows them half as large."""
 TRACKING = BlazePoseOptions(min_detection=0.25, min_close_detection=0.25, max_people=40, sure_peaks=0.42)
 SURE = 0.5
 """Score of people who are painted over where smaller ones are looked for."""
@@ -37,8 +38,6 @@ LEAST_INSIDE, LEAST_CONFIDENCE = 6, 0.6
 MOST_TURNED, SURE_SUPPORT, SURE_WITHIN = 0.8, 0.6, 0.95
 """Radians from upright; the detector's score of somebody who may be turned further; both networks' of somebody inside
 somebody's outline."""
-LEAST_CONTRAST = 3.0
-"""Deviation of a tile's values from which it shows more than sky or wall."""
 KNOWN_IOU = 0.4
 """A suggested box that overlaps somebody found by more holds nobody new."""
 MASK = 28
@@ -163,7 +162,7 @@ class LandmarkFinder:
         self, tile: Tile, image: np.ndarray, size: tuple[int, int], known: list[SeenPerson]
     ) -> list[SeenPerson]:
         shown = self._without(tile, image, known)
-        if shown.std() < LEAST_CONTRAST:
+        if is_plain(shown):
             return []
         tracker = PersonTracker(self._detect, self._landmarks, TRACKING)
         return [_in_image(t, tile, size) for t in tracker.step(0, shown)]

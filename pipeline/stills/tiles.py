@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+LEAST_CONTRAST, _CELL = 5.0, 16
+"""Deviation of the values of a cell of so many pixels from which it shows more than sky, wall or noise."""
 MOST_TILES = 1 << 16
 """So that an absurd size of the smallest person ends; images as large as may be read need fewer for 10 pixels."""
 
@@ -86,6 +88,14 @@ class Tile:
             | ((boxes[:, 2] > W - 1 - margin) & (high[0] > W - 1 + margin))
             | ((boxes[:, 3] > H - 1 - margin) & (high[1] > H - 1 + margin))
         )
+
+
+def is_plain(shown: np.ndarray) -> bool:
+    """Is there nothing in what a tile shows, (H, W, 3) uint8, that might be a person: sky, wall, floor?"""
+    values = shown.astype(np.float32)
+    cells = (max(1, shown.shape[1] // _CELL), max(1, shown.shape[0] // _CELL))
+    mean, square = (cv2.resize(v, cells, interpolation=cv2.INTER_AREA) for v in (values, values * values))
+    return bool((square - mean * mean).max() < LEAST_CONTRAST**2)
 
 
 def tiles(size: tuple[int, int], canvas: tuple[int, int], options: TileOptions) -> Iterator[Tile]:

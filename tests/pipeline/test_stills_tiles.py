@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.stills.tiles import Tile, TileOptions, scales, tiles
+from pipeline.stills.tiles import Tile, TileOptions, is_plain, scales, tiles
 
 CANVAS = (416, 256)
 
@@ -52,3 +52,14 @@ def test_boxes_that_a_tile_cuts_are_told_apart_from_those_at_the_image_border():
     tile = Tile(0.0, 100.0, 1.0, CANVAS)  # its left side is the image's
     boxes = np.array([[0, 50, 40, 150], [300, 50, 415, 150], [100, 0, 150, 90], [100, 100, 150, 200]], float)
     assert tile.cuts(boxes, (2000, 1000)).tolist() == [False, True, True, False]
+
+
+def test_sky_is_plain_and_a_pale_small_person_before_it_is_not():
+    g = np.random.default_rng(2)
+    sky = np.linspace(120, 220, CANVAS[1])[:, None, None] + np.array([0.0, 10.0, 20.0]) + np.zeros((1, CANVAS[0], 1))
+    sky += g.normal(0, 1.5, sky.shape)
+    assert is_plain(np.clip(sky, 0, 255).astype(np.uint8))
+    for x, y in g.integers(0, (CANVAS[0] - 10, CANVAS[1] - 30), (20, 2)):
+        shown = sky.copy()
+        shown[y : y + 30, x : x + 10] -= 20
+        assert not is_plain(np.clip(shown, 0, 255).astype(np.uint8))
