@@ -55,9 +55,8 @@ class Aim:
     @classmethod
     def of(cls, surface: Surface) -> Aim:
         chosen = _some(len(surface.vertices), _AIMS)
-        normals = vertex_normals(surface.vertices, surface.faces, "angle")[chosen]
         points = surface.vertices[chosen]
-        return cls(points, normals, surface.seen[chosen], cKDTree(points))
+        return cls(points, _normals(surface.vertices, surface.faces, chosen), surface.seen[chosen], cKDTree(points))
 
 
 def aligned(
@@ -78,7 +77,7 @@ def aligned(
     """
     chosen = _some(len(vertices), _SAMPLES)
     start, shares = vertices[chosen], parts[chosen]
-    normals = vertex_normals(vertices, faces, "angle")[chosen]
+    normals = _normals(vertices, faces, chosen)
     middles = shares.T @ start / np.maximum(shares.sum(0), 1e-9)[:, None]
     joints = _joints(start, shares)
     moves, points = np.tile(np.eye(3, 4), (PARTS, 1, 1)), start
@@ -96,6 +95,13 @@ def aligned(
 def _some(count: int, wanted: int) -> np.ndarray:
     """Rows to look at, the same whenever asked for."""
     return np.sort(np.random.default_rng(0).permutation(count)[:wanted])
+
+
+def _normals(vertices: np.ndarray, faces: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(N, 3) normals of the chosen vertices, from the triangles around them alone."""
+    wanted = np.zeros(len(vertices), bool)
+    wanted[chosen] = True
+    return vertex_normals(vertices, faces[wanted[faces].any(1)], "angle")[chosen]
 
 
 def _pairs(points, normals, shares, seen, middles, aim: Aim) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

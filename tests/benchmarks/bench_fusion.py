@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from data.synthetic.carried_skin import CarriedSkin, walker
-from pipeline.fusion.fuse import fuse_window, window_frame
+from pipeline.fusion.align import Aim
+from pipeline.fusion.fuse import WindowFrame, fuse_window, window_frame
 from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.surface import prepare
 
@@ -21,20 +22,22 @@ SAMPLE, SAMPLE_OPEN3D = 100, 500_000  # points of the dense grid that the obviou
 
 def rows() -> list[dict]:
     """Rows ``fusion/against_dense_trimesh`` and ``fusion/against_dense_open3d``: seconds a frame in a run, window of
-    three. The obvious way takes the distance of every point of the box's grid to each of the three meshes."""
-    person = walker(3, 2)
-    reconstructed = [_remeshed(person, k) for k in range(3)]
+    three, steadied by two frames before and after. The obvious way takes the distance of every point of the box's grid
+    to each of the three meshes."""
+    person = walker(5, 2)
+    reconstructed = [_remeshed(person, k) for k in range(5)]
     options = FusionOptions(voxel_m=VOXEL)
     begin, used = time.perf_counter(), time.process_time()
     frames = [window_frame(prepare(*reconstructed[0]), person.bodies[0], options)]
     # in a run each frame is bound once, so one binding and one fusion are what a frame costs
     bound, bound_used = time.perf_counter() - begin, time.process_time() - used
-    frames += [window_frame(prepare(*reconstructed[k]), person.bodies[k], options) for k in (1, 2)]
+    frames += [window_frame(prepare(*reconstructed[k]), person.bodies[k], options) for k in range(1, 5)]
+    _aims(frames[1:])  # made once a frame too: of all but one, for the windows before
     begin, used = time.perf_counter(), time.process_time()
-    out = fuse_window(frames, 1, options, threads=1)
+    out = fuse_window(frames[1:4], 1, options, threads=1, around={k - 2: f for k, f in enumerate(frames)})
     ours, ours_used = time.perf_counter() - begin + bound, time.process_time() - used + bound_used
 
-    vertices, faces = reconstructed[1]
+    vertices, faces = reconstructed[2]
     low, high = vertices.min(0) - 0.02, vertices.max(0) + 0.02
     points = int(np.prod(np.ceil((high - low) / VOXEL)))
     detail = (
@@ -61,6 +64,10 @@ def rows() -> list[dict]:
             }
         )
     return rows
+
+
+def _aims(frames: list[WindowFrame]) -> list[Aim]:
+    return [frame.aim for frame in frames]
 
 
 def _trimesh(vertices: np.ndarray, faces: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -174,9 +174,3 @@ def _row(name: str, seconds: float, baseline: float, detail: str) -> dict:
         "name": f"surface/{name}", "seconds": seconds, "baseline_seconds": baseline, "unit": "s a person and frame",
         "detail": detail,
     }  # fmt: skip
-
-
-if __name__ == "__main__":
-    for row in rows():
-        ratio = row["baseline_seconds"] / row["seconds"]
-        print(f"{row['name']:<32} {row['seconds']:9.2f} s  {ratio:8.1f} x  {row['detail']}", flush=True)
