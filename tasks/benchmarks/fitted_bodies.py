@@ -19,10 +19,19 @@ from pipeline.keypoints.detections import Detections
 from pipeline.quality.metrics import match
 from pipeline.segmentation.contest import plain_score
 
+STAGES_DONE = ("keypoints", "draft", "redetection", "association", "identities", "untangling", "bodies", "contact",
+               "segmentation")  # fmt: skip
 NEAR_M = 0.5
 """A found body farther than this from a true one (mean over vertices) is somebody else."""
 REPEATS, FPS = 6, 25.0
 _MIDDLE = REPEATS // 2
+
+
+def revisions() -> dict[str, int]:
+    """Of the stages whose work is done here: scores of what older ones found are not taken for today's."""
+    from tasks.stages import STAGES
+
+    return {name: STAGES[name].revision for name in STAGES_DONE}
 
 
 @cache

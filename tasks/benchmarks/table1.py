@@ -169,6 +169,10 @@ class _SceneUnderTest:
             "scene": [self.name, self.source.digest(self.name)], "setting": _told(self.setting), "method": method,
             "digest": digest, "samples": self.config.samples, "seed": self.config.seed, "revision": REVISION,
         }  # fmt: skip
+        if self.setting.bodies == "fitted":
+            from tasks.benchmarks.fitted_bodies import revisions
+
+            parts["pipeline"] = revisions()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def case(self) -> _Case:

@@ -1,6 +1,7 @@
 """The benchmark of surfaces, on spheres: what it measures, what it remembers, and meshes made elsewhere."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,8 @@ from pipeline.meshes.ply import ply_bytes
 from pipeline.surface.visual_hull import visual_hull
 from tasks.benchmarks import scene_sources
 from tasks.benchmarks.surface_methods import METHODS
-from tasks.benchmarks.table1 import Table1Benchmark
+from tasks.benchmarks.table1 import SettingConfig, Table1Benchmark, _SceneUnderTest
+from tasks.stages import STAGES
 from tests.tasks.surface_scenes import BODY, CLOTHED, SOURCE
 
 CONFIGS = sorted((Path(run_pipeline.__file__).parent / "configs/benchmarks").glob("table1*.yaml"))
@@ -75,6 +77,17 @@ def test_what_is_scored_is_not_made_again(tmp_path, source):
     assert more[0] == first[0] | {"mask_error_px": 2.0}  # bodies do not mind masks
     # Masks 2 px larger all round: at 5 m and a focal length of 300 px, 3.3 cm, at 180 cm twice that.
     assert more[2]["p2s_cm"] - first[2]["p2s_cm"] == pytest.approx(2 * 100 * 5 / 300 * DOUBLE, rel=0.25)
+
+
+def test_scores_of_fitted_bodies_are_made_again_when_the_pipeline_finds_others(source, monkeypatch):
+    def key(bodies):
+        config = Table1Benchmark(output="out", methods=["body"], settings=[SettingConfig(bodies=bodies)])
+        return _SceneUnderTest(source, "single_0", config.settings[0], config).key("ours", "digest")
+
+    given, fitted = key("given"), key("fitted")
+    newer = replace(STAGES["association"], revision=STAGES["association"].revision + 1)
+    monkeypatch.setitem(STAGES, "association", newer)
+    assert key("given") == given and key("fitted") not in (fitted, given)
 
 
 def test_cameras_that_are_off_make_hulls_smaller(tmp_path, source):
