@@ -252,9 +252,9 @@ class _Painter:
 def hands_of(model) -> tuple[np.ndarray, np.ndarray]:
     """Which vertices (H,) of a body model are its hands, and their faces (T, 3) of the H."""
     from pipeline.skeletons import SMPLX55
+    from pipeline.surface.components import compact
 
     joints = [any(part in name for part in HAND) for name in SMPLX55.joints]
     own = model.weights.cpu().numpy()[:, np.array(joints)].sum(1) > 0.5
     faces = model.faces.cpu().numpy()
-    used, light = np.unique(faces[own[faces].all(1)], return_inverse=True)
-    return used, light.reshape(-1, 3)
+    return compact(len(own), faces[own[faces].all(1)])

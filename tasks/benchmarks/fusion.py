@@ -64,7 +64,6 @@ class FusionBenchmark(Section):
     points: int = Field(20_000, ge=1000, description="Skin points that errors and flicker are measured at.")
     seed: int = Field(0, ge=0, description="Of noise and points.")
 
-
     @model_validator(mode="after")
     def _long_enough(self) -> FusionBenchmark:
         if self.frames < self.window + 2:
