@@ -54,7 +54,7 @@ class BodyError:
 
     def applied(self, parameters: Mapping[str, np.ndarray], g: np.random.Generator) -> dict[str, np.ndarray]:
         """Parameters (1, N) by name, as a fit might have found them."""
-        scale = g.uniform(0.4, 1.4)  # some are fitted well, some badly
+        scale = g.uniform(0.15, 1.4)  # some are fitted well, some badly
         out = {k: np.array(v, np.float32) for k, v in parameters.items()}
         out["betas"] = out["betas"] * self.shape_kept + scale * g.normal(0, self.shape, out["betas"].shape)
         for name, sigma in (("transl", self.place_m), ("global_orient", self.turn_rad), ("body_pose", self.joint_rad)):
@@ -70,6 +70,10 @@ class Example:
     truth: np.ndarray
 
 
+Views = list[dict[int, Example]]
+"""Of each view of a moment, everybody in sight by index."""
+
+
 class SceneMaker:
     """Makes scenes of the open body model. The same seed gives the same scene."""
 
@@ -83,8 +87,8 @@ class SceneMaker:
         self.detector, self.cameras, self.error = detector, cameras, error or BodyError()
         self.raster = raster_here(threads=1)
 
-    def scenes(self, seed: int, moments: int) -> Iterator[Example]:
-        """Everybody in every view at some moments in one room: always the same few people, placed and posed anew."""
+    def scenes(self, seed: int, moments: int) -> Iterator[Views]:
+        """Some moments in one room: always the same few people, placed and posed anew."""
         g = np.random.default_rng(seed)
         cast = [self.people.person("train", CAST * seed + k) for k in range(CAST)]
         size = SIZES[g.integers(len(SIZES))]
@@ -101,9 +105,9 @@ class SceneMaker:
                     painter.enter(Room.sample(g), pool)
                 views = painter.views
             painter.views = views
-            yield from self._moment(painter, scene, g)
+            yield self._moment(painter, scene, g)
 
-    def _moment(self, painter: Painter, scene: Scene, g: np.random.Generator) -> Iterator[Example]:
+    def _moment(self, painter: Painter, scene: Scene, g: np.random.Generator) -> Views:
         true = scene.posed(self.people)
         things = [thing_mesh(t)[0] for t in scene.act.things]
         moment = painter.moment([t.layers for t in true], things)
@@ -113,6 +117,7 @@ class SceneMaker:
         bodies = [self._vertices(p) for p in fitted]
         joints = [self._joints(p) for p in fitted]
         empty_known = g.choice(["all", "none", "round people"], p=[0.45, 0.25, 0.3])
+        views = []
         for k, camera in enumerate(painter.rig.cameras):
             image, labels = painter.picture(k, moment, int(g.integers(1000)))
             number = int(g.integers(1000))
@@ -121,19 +126,22 @@ class SceneMaker:
             known = _known(empty_known, camera, bodies, labels, g)
             picture = decode(encode(image, "jpeg"))
             background = None if not known.any() else (np.where(known[..., None], empty, 0).astype(np.uint8), known)
-            yield from self._view(camera, picture, labels, background, bodies, joints)
+            views.append(self._view(camera, picture, labels, background, bodies, joints))
+        return views
 
-    def _view(self, camera: Camera, image, labels, background, bodies, joints) -> Iterator[Example]:
+    def _view(self, camera: Camera, image, labels, background, bodies, joints) -> dict[int, Example]:
         masks, strangers = self._detected(camera, image, joints)
         seen = [
             see_body(camera, b, self.faces, self.raster, m) for b, m in zip(bodies, masks, strict=True)
         ]
+        out = {}
         for k, body in enumerate(seen):
             if body is None:
                 continue
             evidence = gather(k, seen, masks, strangers, image, background)
             truth = body.crop.take((labels == k + 1).astype(np.uint8) * 255) > 127
-            yield Example(evidence, truth)
+            out[k] = Example(evidence, truth)
+        return out
 
     def _detected(self, camera: Camera, image, joints) -> tuple[list[PersonMask | None], list[PersonMask]]:
         """The detector's masks, looked for where people should be, nearest first, as a second look does."""

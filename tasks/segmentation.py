@@ -144,13 +144,11 @@ def scorer(session: Session) -> Callable:
     network = session.config.segmentation.network
     if network == "none":
         return plain_score
-    score = NetworkScore(weights_of(session))
     if network == "open":
-        return score
+        return NetworkScore(weights_of(session))
     from pipeline.segmentation.human_parsing import HumanParsing
 
-    parser = HumanParsing(checkpoint_of(session))
-    return lambda evidence: score(parser.improved(evidence))
+    return NetworkScore(weights_of(session), HumanParsing(checkpoint_of(session)).improved)
 
 
 def _take_given(context: Context, rig: Rig, people, model, frames, rows, masks: MaskWriter) -> None:

@@ -243,7 +243,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "segmentation",
-            7,
+            8,
             SPAN,
             ("calibration", "refinement", "timeline", "frames", "keypoints", "redetection", "identities", "bodies"),
             ("segmentation.method",),

@@ -6,7 +6,7 @@ A configuration whose network has ``labels`` is for the published network (``tas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nets.training import Training
 
-BLOCKS = ("output", "weights", "data", "network", "augmentation", "training")
+BLOCKS = ("output", "weights", "data", "network", "augmentation", "training", "clutter")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def job(config: Mapping[str, Any], path: Path) -> Job:
     """
     from data.parsing_samples import Augmentation
     from nets.parsing.small import SmallOptions
-    from nets.training import TrainingOptions
+    from nets.training import TrainingOptions, best_state
     from tasks import train_human_parsing
 
     if isinstance(config.get("network"), Mapping) and "labels" in config["network"]:
@@ -54,15 +54,25 @@ def job(config: Mapping[str, Any], path: Path) -> Job:
     network = options_of(SmallOptions, config["network"], f"{path}: network")
     augmentation = options_of(Augmentation, config["augmentation"], f"{path}: augmentation")
     training = options_of(TrainingOptions, config["training"], f"{path}: training")
+    clutter = options_of(TrainingOptions, config["clutter"], f"{path}: clutter")
     weights = (path.parent / str(config["weights"])).resolve()
 
     def make(folder: Path) -> Training:
-        return _training(folder, data, network, augmentation, training.seed)
+        return _training(folder, data, network, replace(augmentation, clutter=0.0), training.seed)
+
+    def make_second(folder: Path) -> Training:
+        second = _training(folder, data, network, augmentation, clutter.seed)
+        second.network.load_state_dict(best_state(folder / "small")[0])
+        return second
 
     def export(folder: Path, facts: Mapping[str, Any]) -> Path:
         return _export(folder, weights, config, network, facts)
 
-    return Job((path.parent / str(config["output"])).resolve(), [Phase("small", training, make)], export)
+    return Job(
+        (path.parent / str(config["output"])).resolve(),
+        [Phase("small", training, make), Phase("clutter", clutter, make_second)],
+        export,
+    )
 
 
 def _training(folder: Path, data: DataOptions, network, augmentation, seed: int) -> Training:
@@ -100,14 +110,14 @@ def _training(folder: Path, data: DataOptions, network, augmentation, seed: int)
 
 def validation(network, samples, which: np.ndarray) -> dict[str, float]:
     """Mean IoU over whole crops, and what the detector's masks alone reach on them; "loss" is 1 - IoU."""
-    from data.parsing_samples import signed
+    from data.parsing_samples import TRUTH, signed
     from pipeline.segmentation.parsing import scored
 
     ours, detectors = [], []
     for k in which:
         planes = samples[k]
-        truth = planes[14] > 0
-        ours.append(_iou(scored(network, planes[:14]) > 0.5, truth))
+        truth = planes[TRUTH] > 0
+        ours.append(_iou(scored(network, planes[:TRUTH]) > 0.5, truth))
         detectors.append(_iou(signed(planes, 7) > 0, truth))
     return {"loss": 1 - float(np.mean(ours)), "iou": float(np.mean(ours)), "detector_iou": float(np.mean(detectors))}
 
@@ -121,12 +131,13 @@ def _export(folder: Path, weights: Path, config: Mapping[str, Any], network, fac
     from nets.parsing.small import metadata
     from nets.training import best_state
 
-    state, best = best_state(folder / "small")
+    state, best = best_state(folder / "clutter")
     weights.parent.mkdir(parents=True, exist_ok=True)
     write_state(weights, state, metadata(network))
     card = {
         "name": "small parsing network",
-        "what": "which pixels of a crop are one person's, from image, empty scene, detector's mask and fitted bodies",
+        "what": "which pixels of a crop are one person's, from image, empty scene, detector's mask, fitted bodies "
+        "and chances of colours",
         "architecture": "nets/parsing/small.py, encoder and decoder with skips",
         "data": "data/parsing_scenes.py: synthetic people in rooms, the open detector's masks, disturbed bodies",
         "licence": "Apache-2.0; made from CC0 shapes and procedural textures alone",

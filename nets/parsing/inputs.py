@@ -14,6 +14,7 @@ CHANNELS = (
     "body", "others_bodies",  # 1 where the projected body is, the nearest of the others'
     "order",  # -1: the others' body is in front, 1: behind or not there, 0: neither body, or both as far
     "reach", "others_reach",  # distance to the rim of the projected bodies, positive inside
+    "colour_others", "colour_scene",  # log odds of the colour: the person's against the others', the scene's
 )  # fmt: skip
 """Names of the channels, in order."""
 
@@ -36,7 +37,8 @@ def encoded(
     reach: np.ndarray,
     others_reach: np.ndarray,
 ) -> np.ndarray:
-    """The channels as bytes: (13, h, w) int16 would waste memory, so image and scene stay uint8 and the rest is int8.
+    """The channels as bytes: image and scene stay uint8 and the rest is as good as int8. Those of colours, which take
+    all views of a moment to tell, are left unknown.
 
     Args:
         image, background: (h, w, 3) uint8 RGB.
@@ -46,7 +48,7 @@ def encoded(
         reach, others_reach: (h, w) metres from the rims of the bodies, positive inside.
 
     Returns:
-        (14, h, w) uint8: image, background, known, and seven signed values stored with 128 for nought.
+        (16, h, w) uint8: image, background, known, and nine signed values stored with 128 for nought.
     """
     own, other = np.isfinite(depth), np.isfinite(others_depth)
     with np.errstate(invalid="ignore"):
@@ -55,6 +57,7 @@ def encoded(
     signed = [
         _probability(detector, own.shape), _probability(others_detector, own.shape), own, other, order,
         np.clip(reach / REACH_M, -1, 1), np.clip(others_reach / REACH_M, -1, 1),
+        *np.zeros((2, *own.shape), np.float32),
     ]  # fmt: skip
     codes = [np.rint(128 + CODE * np.asarray(s, np.float32)).astype(np.uint8) for s in signed]
     return np.concatenate([np.moveaxis(image, -1, 0), np.moveaxis(background, -1, 0), [known.astype(np.uint8)], codes])
@@ -65,7 +68,7 @@ def _probability(values: np.ndarray | None, shape: tuple[int, int]) -> np.ndarra
 
 
 def decoded(codes: Tensor) -> Tensor:
-    """(B, 14, h, w) float32 in the order of ``CHANNELS`` from bytes (B, 14, h, w) of ``encoded``."""
+    """(B, 16, h, w) float32 in the order of ``CHANNELS`` from bytes (B, 16, h, w) of ``encoded``."""
     values = codes.float()
     image, scene, known = values[:, :3], values[:, 3:6], values[:, 6:7]
     change = (image - scene) / 64 * known

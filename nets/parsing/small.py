@@ -1,7 +1,8 @@
-"""A small network that says which pixels are one person's, from image, empty scene, detector and projected bodies.
+"""A small network that says which pixels are one person's, from image, empty scene, detector, projected bodies and the
+chances of colours.
 
 An encoder and decoder with skips that works at half the crop's size and gives four answers a place, so that the rim
-is found at full size; two layers at full size sharpen it on the image. About 0.4 million parameters.
+is found at full size; two layers at full size sharpen it on the image. About 0.7 million parameters.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class SmallParser(nn.Module):
         return 2 ** len(self.options.widths)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 14, h, w) as ``nets.parsing.inputs.decoded`` gives it to logits (B, 1, h, w) of "is the person's"."""
+        """(B, 16, h, w) as ``nets.parsing.inputs.decoded`` gives it to logits (B, 1, h, w) of "is the person's"."""
         kept = []
         y = F.pixel_unshuffle(x, 2)
         for k, block in enumerate(self.down):

@@ -118,27 +118,28 @@ class Appearance:
 
     def of_scene(self, view: int) -> np.ndarray | None:
         """(BINS³,) chance of each colour of what is nobody: half from this view; some of it may have any colour."""
-        known = [_chances(c) for c in (self.scene.get(view, 0.0), sum(self.scene.values())) if np.sum(c) >= FEWEST]
+        known = [chances_of(c) for c in (self.scene.get(view, 0.0), sum(self.scene.values())) if np.sum(c) >= FEWEST]
         return (1 - UNKNOWN) * sum(known) / len(known) + UNKNOWN / BINS**3 if known else None
 
 
 def _of_parts(counts: np.ndarray) -> np.ndarray:
     """(parts, BINS³) chances from counts (parts, BINS³), those of parts that were hardly seen the whole person's."""
-    whole = _chances(counts.sum(0))
+    whole = chances_of(counts.sum(0))
     enough = counts.sum(1) >= FEWEST
     out = np.repeat(whole[None], len(counts), 0)
     for part in np.flatnonzero(enough):
-        out[part] = OF_PART * _chances(counts[part]) + (1 - OF_PART) * whole
+        out[part] = OF_PART * chances_of(counts[part]) + (1 - OF_PART) * whole
     return out
 
 
-def _codes(image: np.ndarray) -> np.ndarray:
+def bins_of(image: np.ndarray) -> np.ndarray:
     """(h, w) int32 bin of each pixel of (h, w, 3) uint8."""
     bins = (image // (256 // BINS)).astype(np.int32)
     return (bins[..., 0] * BINS + bins[..., 1]) * BINS + bins[..., 2]
 
 
-def _chances(counts: np.ndarray) -> np.ndarray:
+def chances_of(counts: np.ndarray) -> np.ndarray:
+    """(BINS³,) chance of each colour from counts, smoothed over neighbouring colours; none is 0."""
     smooth = gaussian_filter(counts.reshape(BINS, BINS, BINS), 0.7, mode="nearest").ravel()
     return (smooth + FLOOR * smooth.sum()) / (smooth.sum() * (1 + FLOOR * BINS**3))
 
@@ -152,7 +153,7 @@ def _counts(judged: Judged) -> tuple[np.ndarray, np.ndarray]:
     scene = (score < 1 - SURE) & (e.reach < -ELSEWHERE_M) & (e.others_reach < -ELSEWHERE_M)
     if e.others is not None:
         scene &= e.others < 0.3
-    codes = _codes(e.image)
+    codes = bins_of(e.image)
     of_parts = np.bincount(judged.part[own] * np.int64(BINS**3) + codes[own], minlength=len(PARTS) * BINS**3)
     of_scene = np.bincount(codes[scene], minlength=BINS**3)
     return of_parts.reshape(len(PARTS), -1).astype(np.float64), of_scene.astype(np.float64)
@@ -181,7 +182,7 @@ def _posterior(k: int, judged, colours, of_others: np.ndarray, scene: np.ndarray
         colours: of everybody. of_others: the person's as the other views alone have them, if those are enough.
     """
     own = judged[k]
-    crop, codes = own.evidence.crop, _codes(own.evidence.image)
+    crop, codes = own.evidence.crop, bins_of(own.evidence.image)
     logs = np.log(colours[k])[own.part, codes]
     mine, nobody, claims = _log(own.score), 1 - own.score, []
     for j, other in enumerate(judged):

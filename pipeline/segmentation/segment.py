@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
@@ -30,7 +30,8 @@ from pipeline.segmentation.owners import owners_of
 SAME_SIDE_DEGREES = 75.0
 """Between two views that see much of the same side of a person."""
 Scorer = Callable[[Evidence], np.ndarray]
-"""Evidence of a person in a view -> (h, w) float32 0..1 on its crop, how sure a pixel is theirs."""
+"""Evidence of a person in a view -> (h, w) float32 0..1 on its crop, how sure a pixel is theirs. One with a method
+``moment`` is asked for everybody in all views at once (``parsing.NetworkScore``)."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ def _frames(people, views, faces, count, raster, score) -> Iterator[list[SeenFra
 def _frame(
     people, views, faces, row, raster, score, appearance: Appearance, most: int = MOST_PIXELS
 ) -> list[SeenFrame | None]:
-    looks = [_look(row, c, view, people, faces, raster, score, most) for c, view in enumerate(views)]
+    looks = [_look(row, c, view, people, faces, raster, most) for c, view in enumerate(views)]
+    _judge(looks, score)
     _count_beside(looks, views, people, row)
     appearance.learn([None if look is None else look.judged for look in looks])
     seen = [None if look is None else _see(c, look, appearance) for c, look in enumerate(looks)]
@@ -192,27 +194,42 @@ def _frame(
     return seen
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Look:
-    """A view of a frame before pixels are shared out: everybody's bodies, and what was judged of them."""
+    """A view of a frame before pixels are shared out: everybody's bodies, what is known of them, what was judged."""
 
     image: np.ndarray
     bodies: list[SeenBody | None]
-    judged: list[Judged | None]
+    known: list[Evidence | None]
+    judged: list[Judged | None] = field(default_factory=list)
 
 
-def _look(row, index, view: ViewInput, people, faces, raster, score: Scorer, most: int) -> _Look | None:
+def _look(row, index, view: ViewInput, people, faces, raster, most: int) -> _Look | None:
     image = view.image(row)
     if image is None:
         return None
     masks, strangers = detected_masks(row, index, view, people)
     bodies = [_body(row, view, p, faces, raster, m, most) for p, m in zip(people, masks, strict=True)]
-    judged: list[Judged | None] = []
-    for k, body in enumerate(bodies):
-        known = None if body is None else gather(k, bodies, masks, strangers, image, view.background)
-        score_of = None if known is None else without_things(score(known), known)
-        judged.append(None if known is None else Judged(known, score_of, body.nearest_part))
-    return _Look(image, bodies, judged)
+    known = [
+        None if body is None else gather(k, bodies, masks, strangers, image, view.background)
+        for k, body in enumerate(bodies)
+    ]
+    return _Look(image, bodies, known)
+
+
+def _judge(looks: Sequence[_Look | None], score: Scorer) -> None:
+    """Fill in what is judged of everybody."""
+    known = [None if look is None else look.known for look in looks]
+    if hasattr(score, "moment"):
+        scores = score.moment(known)
+    else:
+        scores = [[None if e is None else score(e) for e in view or ()] for view in known]
+    for look, of_view in zip(looks, scores, strict=True):
+        if look is not None:
+            look.judged = [
+                None if e is None else Judged(e, without_things(s, e), body.nearest_part)
+                for e, s, body in zip(look.known, of_view, look.bodies, strict=True)
+            ]
 
 
 def _count_beside(looks: Sequence[_Look | None], views: Sequence[ViewInput], people, row: int) -> None:

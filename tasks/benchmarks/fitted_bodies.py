@@ -77,14 +77,14 @@ def fitted(scene: SurfaceScene) -> tuple[tuple[SceneBody | None, ...], tuple[np.
     return bodies, segmented(scene, found, configured_score())
 
 
-def configured_score() -> Callable:
-    """What judges pixels in a session with default settings."""
+def configured_score(seen_as: Callable | None = None) -> Callable:
+    """What judges pixels in a session with default settings; ``seen_as`` changes the evidence first."""
     from data.model_files import open_weights
     from pipeline.segmentation.contest import plain_score
     from pipeline.segmentation.parsing import NetworkScore
 
     weights = open_weights("parsing")
-    return plain_score if weights is None else NetworkScore(weights)
+    return plain_score if weights is None else NetworkScore(weights, seen_as)
 
 
 def segmented(scene: SurfaceScene, found: Found, score: Callable) -> tuple[np.ndarray, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from data.surface_scenes import CATEGORIES, SceneSource
 from pipeline.config import Section
 from pipeline.errors import InputError
 from pipeline.quality.metrics import MaskFigures
+from pipeline.segmentation.evidence import Evidence
 from tasks.benchmarks.benchmark import Benchmark, Request, Row
 from tasks.benchmarks.scene_sources import DatasetConfig, open_source
 
@@ -70,19 +72,17 @@ def _score(name: str) -> Callable:
         return detector_alone
     if name == "network" and open_weights("parsing") is None:
         raise InputError("methods: network", "the parsing network has no weights", "Leave it out, or train them")
-    return configured_score() if name == "pipeline" else _network_alone(configured_score())
+    return configured_score(None if name == "pipeline" else _without_masks)
 
 
-def detector_alone(evidence) -> np.ndarray:
+def detector_alone(evidence: Evidence) -> np.ndarray:
     """The detector's mask as it is; nothing where the detector did not find the person."""
     return np.zeros(evidence.depth.shape, np.float32) if evidence.detector is None else evidence.detector
 
 
-def _network_alone(score: Callable) -> Callable:
-    """The network without the detector's masks."""
-    from dataclasses import replace
-
-    return lambda evidence: score(replace(evidence, detector=None, others=None))
+def _without_masks(evidence: Evidence) -> Evidence:
+    """What the network knows without the detector's masks."""
+    return replace(evidence, detector=None, others=None)
 
 
 BENCHMARK = Benchmark(SegmentationBenchmark, run, MEASURES)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.parsing_samples import Augmentation, augmented, signed
+from data.parsing_samples import Augmentation, _clutter, augmented, signed
 from nets.checkpoints import CheckpointError, write_state
 from nets.parsing.inputs import CHANNELS, decoded, encoded
 from nets.parsing.losses import mask_loss
@@ -99,16 +99,29 @@ def test_it_learns_who_is_in_front():
 
 def test_windows_keep_truth_and_channels_together():
     planes = np.concatenate([encoded(**evidence(size=(90, 80))), np.zeros((1, 90, 80), np.uint8)])
-    planes[14] = planes[9] > 128  # the truth is the body
+    planes[16] = planes[9] > 128  # the truth is the body
     how = Augmentation(size=48, no_detector=0.0, no_scene=0.0, wrong_detector=0.0)
     for seed in range(5):
         codes, truth = augmented(planes, how, np.random.default_rng(seed))
-        assert codes.shape == (14, 48, 48) and truth.shape == (1, 48, 48)
+        assert codes.shape == (16, 48, 48) and truth.shape == (1, 48, 48)
         sure = np.abs(truth[0] - 0.5) > 0.4
         assert (((signed(codes, 9) > 0.5) == (truth[0] > 0.5)) | ~sure).mean() > 0.99
         assert 0 < truth.mean() < 1
     without, _ = augmented(planes, Augmentation(size=48, no_detector=1.0, no_scene=1.0), np.random.default_rng(0))
     assert (without[7] == 128).all() and (without[6] == 0).all()
+
+
+def test_clutter_is_laid_beside_people_only():
+    given = evidence(size=(90, 80))
+    planes = encoded(**given | {"others_reach": np.where(np.isfinite(given["others_depth"]), 0.1, -0.2)})
+    truth = (planes[9] > 128).astype(np.float32)
+    laid = planes.copy()
+    _clutter(laid, truth, np.random.default_rng(0))
+    changed = (laid != planes).any(0)
+    assert changed.mean() > 0.03 and not changed[truth > 0].any()
+    assert not changed[signed(planes, 10) > 0.5].any()  # nor on others' bodies
+    kept = [6, 7, 8, 9, 10, 11, 12, 13]
+    assert np.array_equal(laid[kept], planes[kept])  # bodies and detector stay as they were
 
 
 def test_weights_come_back_with_the_network_they_are_of(tmp_path):
