@@ -269,7 +269,7 @@ class SurfaceConfig(Section):
 class FusionConfig(Section):
     """Surfaces of neighbouring frames, carried to one pose by their bodies and averaged."""
 
-    window: int = Field(3, ge=1, description="Frames fused into one, odd; 1: no fusion.")
+    window: int = Field(5, ge=1, description="Frames fused into one, odd; 1: no fusion. The paper has 3.")
     method: Literal["weighted", "paper"] = Field(
         "weighted", description="weighted: by visibility, agreement and how sure the skinning is, each mesh brought "
         "onto the frame's own part by part of the body first, the result steadied by two frames before and after; "

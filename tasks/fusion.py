@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from dataclasses import replace
 
 import numpy as np
 
@@ -94,6 +95,8 @@ class _Source:
     """
 
     def __init__(self, context: Context) -> None:
+        from pipeline.fusion.calm import Calm
+
         self.options = options_of(context.session)
         self.step = step_of(context.session)
         self.own = MeshSequence(context.input("surface"))
@@ -103,6 +106,8 @@ class _Source:
         self.frames = np.array(sorted(self._of), np.int64)
         (self._track,) = bodies_of(context).values()
         self._model = load_model(context.session)
+        self._every = context.session.config.capture.frames.step
+        self._calm = Calm(self._positions, context.input("timeline").attribute("fps") / self._every)
         self.present = np.array([self._is_present(n) for n in self.frames.tolist()], bool)
         self.bodies, self.meshes = {}, {}
 
@@ -114,15 +119,28 @@ class _Source:
         row = self._track_row(frame)
         return row is not None and self._track.REASONS[self._track.reason[row]] != "absent"
 
+    def _posed(self, frame: int):
+        """A frame's ``PosedBody``; None where there is none that is valid."""
+        from pipeline.fusion.skinning import posed_bodies
+
+        row = self._track_row(frame)
+        return None if row is None else posed_bodies(self._model, self._track, np.array([row]))[0]
+
+    def _positions(self, count: int) -> np.ndarray | None:
+        """(B, 3) the body's vertices in a frame that is numbered in steps of the capture."""
+        body = self._posed(count * self._every)
+        return None if body is None else body.vertices
+
     def load(self, row: int):
         """A row's ``WindowFrame``."""
         from pipeline.fusion.fuse import window_frame
-        from pipeline.fusion.skinning import posed_bodies
         from pipeline.fusion.surface import prepare
 
         frame = int(self.frames[row])
-        sequence, track_row = self._of[frame], self._track_row(frame)
-        (body,) = posed_bodies(self._model, self._track, np.array([track_row]))
+        sequence, body = self._of[frame], self._posed(frame)
+        known = None if body is None else self._calm(frame // self._every)
+        if known is not None:
+            body = replace(body, steadier=known[0], calm=known[1])
         if not sequence.has(frame):
             return window_frame(prepare(np.zeros((0, 3)), np.zeros((0, 3), np.int64)), body, self.options)
         mesh = sequence.mesh(frame)

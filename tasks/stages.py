@@ -303,9 +303,9 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "fusion",
-            5,
+            6,
             PERSON_CHUNK,
-            ("bodies", "surface"),
+            ("timeline", "bodies", "surface"),
             ("fusion", "surface.resolution"),
             "surface",
             "surfaces of neighbouring frames, carried to one pose by their bodies and averaged",

@@ -28,8 +28,9 @@ _NEAR_M, _SCALE_M = 0.05, 0.01
 _TOGETHER, _STIFF, _STILL = 3.0, 0.03, 0.01
 """Weights of metres that parts come apart at a joint, that a joint bends (at a lever), that a part moves at all."""
 _LEVER_M = 0.1
-NOISE_M = 0.003
-"""What alignment finds where only the meshes are noisy: moves much smaller than this are left to the mean."""
+NOISE_M = 0.004
+"""What alignment finds where only meshes and bodies are noisy: where it moves a mesh by this much, half of that is left
+to the mean, of less more."""
 _SHARED = 0.01
 """Two parts are joined if skinning blends them in this share of the smaller one."""
 
@@ -59,21 +60,15 @@ class Aim:
         return cls(points, _normals(surface.vertices, surface.faces, chosen), surface.seen[chosen], cKDTree(points))
 
 
-def aligned(
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    parts: np.ndarray,
-    seen: np.ndarray,
-    aim: Aim,
-    noise_m: float = NOISE_M,
+def part_moves(
+    vertices: np.ndarray, faces: np.ndarray, parts: np.ndarray, seen: np.ndarray, aim: Aim
 ) -> np.ndarray:
-    """(V, 3) vertices brought onto ``aim``.
+    """(22, 3, 4) turns and shifts of the parts that bring a mesh onto ``aim``.
 
     Args:
         vertices: (V, 3) metres, faces (T, 3): a mesh carried to the pose of ``aim``.
         parts: (V, 22) how much each vertex belongs to each part, rows sum to 1.
         seen: (V,) 0..1 how well each was observed.
-        noise_m: moves that are smaller than this are mostly left out; 0: every move counts whole.
     """
     chosen = _some(len(vertices), _SAMPLES)
     start, shares = vertices[chosen], parts[chosen]
@@ -84,12 +79,23 @@ def aligned(
     for _ in range(_ITERATIONS):
         rows, residual, weight = _pairs(points, normals, shares, seen[chosen], middles, aim)
         if not weight.sum() > 0:
-            return vertices
+            break
         moves = _then(moves, _rigid(_solved(rows, residual, weight, middles, joints), middles))
         points = _blended(moves, shares, start)
-    moved = ((points - start) ** 2).sum(1).mean()
-    share = moved / (moved + noise_m**2) if noise_m else 1.0
-    return vertices + share * (_blended(moves, parts, vertices) - vertices)
+    return moves
+
+
+def moved(vertices: np.ndarray, parts: np.ndarray, moves: np.ndarray, noise_m: float = NOISE_M) -> np.ndarray:
+    """(V, 3) vertices (V, 3) with what their ``parts`` do.
+
+    Args:
+        noise_m: moves that are smaller than this are mostly left out; 0: every move counts whole.
+    """
+    shift = _blended(moves, parts, vertices) - vertices
+    if noise_m:
+        square = (shift**2).sum(1, keepdims=True)
+        shift *= square / (square + noise_m**2)
+    return vertices + shift
 
 
 def _some(count: int, wanted: int) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pipeline.fusion.align import Aim, aligned
+from pipeline.fusion.align import Aim, moved, part_moves
 from pipeline.fusion.distance import SignedDistance
 from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.skinning import Carried, PosedBody, bind
@@ -22,7 +23,7 @@ REASONS = ("", "absent", "empty mesh", "invalid body", "far from its body")
 """Why a frame took no part."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WindowFrame:
     """One frame of a window, ready to be carried anywhere; made once and used in every window it is in.
 
@@ -35,11 +36,30 @@ class WindowFrame:
     surface: Surface | None
     carried: Carried | None
     reason: int
+    _moves: WeakKeyDictionary = field(default_factory=WeakKeyDictionary, init=False, repr=False)
 
     @cached_property
     def aim(self) -> Aim:
         """What other frames' meshes are brought onto."""
         return Aim.of(self.surface)
+
+    def at(self, other: WindowFrame) -> np.ndarray:
+        """(V, 3) the mesh in the other frame's pose."""
+        return self.carried.carry(other.carried.body)
+
+    def parts_at(self, other: WindowFrame) -> np.ndarray:
+        """(V, 22) how much each vertex belongs to each part of the body."""
+        return self.carried.weights @ other.carried.body.parts
+
+    def onto(self, other: WindowFrame) -> np.ndarray:
+        """(22, 3, 4) moves of the parts that bring this mesh, carried to the other frame, onto that frame's own.
+
+        Found once: the same pair is asked for when the other frame is fused and when this one is steadied.
+        """
+        if other not in self._moves:
+            s = self.surface
+            self._moves[other] = part_moves(self.at(other), s.faces, self.parts_at(other), s.seen, other.aim)
+        return self._moves[other]
 
 
 @dataclass(frozen=True)
@@ -111,8 +131,7 @@ def fuse_window(
     target = frames[centre].carried.body
     origin = target.vertices.mean(0)
     by_parts = options.weighted and options.aligned and target.parts is not None
-    aim = frames[centre].aim if by_parts else None
-    carried = [_carry(frames[k].carried, target, k == centre, aim, options) for k in took_part]
+    carried = [_carry(frames[k], frames[centre], abs(k - centre), by_parts, options) for k in took_part]
     box = np.stack([(v.min(0), v.max(0)) for v, _ in carried])
     # Whole voxels, so that single precision below costs nothing and grids of neighbouring frames agree.
     origin = np.round(origin / options.voxel_m) * options.voxel_m
@@ -150,18 +169,21 @@ def _without_specks(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray
 
 
 def _carry(
-    carried: Carried, target: PosedBody, own: bool, aim: Aim | None, options: FusionOptions
+    frame: WindowFrame, target: WindowFrame, away: int, by_parts: bool, options: FusionOptions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A mesh in the target's pose (V, 3) and how far each vertex is to be trusted (V,)."""
-    surface = carried.surface
-    vertices = surface.vertices if own else carried.carry(target)
-    if aim is not None and not own:
-        vertices = aligned(vertices, surface.faces, carried.weights @ target.parts, surface.seen, aim)
+    """A mesh in the pose of a frame so many frames away (V, 3) and how far each vertex is to be trusted (V,)."""
+    carried, body = frame.carried, target.carried.body
+    vertices = frame.at(target) if away else carried.surface.vertices
+    if by_parts and away:
+        vertices = moved(vertices, frame.parts_at(target), frame.onto(target))
     if not options.weighted:
         return vertices, np.ones(len(vertices))
     trust = np.maximum(carried.seen, 0.02)  # a guess still beats a hole
-    if not own:
-        trust = trust * np.maximum(np.exp(-((carried.spread(target) / options.spread_m) ** 2)), 1e-3)
+    if away:
+        sure = np.exp(-((carried.spread(body) / options.spread_m) ** 2))
+        if away > 1:
+            sure *= carried.calm(body) ** (2 * (away - 1))
+        trust = trust * np.maximum(sure, 1e-3)
     return vertices, trust
 
 

@@ -25,13 +25,14 @@ class FusionOptions:
     """How the meshes of a window become one.
 
     Attributes:
-        window: frames that are averaged, odd (the paper's h; 1 only re-meshes).
+        window: frames that are averaged, odd (h, 3 in the paper; 1 only re-meshes).
         voxel_m: metres between the points at which signed distances are taken.
         kernel: ``plain``: exp(-d / sigma_m), ``squared``: exp(-d² / 2 sigma_m²), d the distance to a body vertex
             (equation 8 prints the plain norm over σ²: its σ² is ``sigma_m`` here).
         sigma_m: metres.
         neighbours: body vertices that a vertex of the mesh is carried by.
-        weighted: weights by visibility, agreement and how sure the skinning is; else the plain mean of equation 10.
+        weighted: weights by visibility, agreement and how sure the skinning is, frames beyond the next ones as far as
+            the body is ``calm``; else the plain mean of equation 10.
         aligned: weighted: carried meshes are brought onto the frame's own, part by part of the body (``align``).
         steadied: aligned: the result's parts are put where the two frames before and after say they are (``steady``).
         spread_m: weighted: where the body vertices that carry a point disagree by this much about where it goes
@@ -40,7 +41,7 @@ class FusionOptions:
         far_m: a mesh whose vertices are farther than this from the body (median) is not its body's mesh.
     """
 
-    window: int = 3
+    window: int = 5
     voxel_m: float = 0.003
     kernel: str = "squared"
     sigma_m: float = 0.01
@@ -49,7 +50,7 @@ class FusionOptions:
     aligned: bool = True
     steadied: bool = True
     spread_m: float = 0.006
-    agreement_m: float = 0.02
+    agreement_m: float = 0.06
     far_m: float = 0.15
 
     def __post_init__(self) -> None:

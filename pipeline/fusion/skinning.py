@@ -33,12 +33,16 @@ class PosedBody:
         faces: (T, 3).
         blended: (B, 3, 4) each vertex's blended bone transform, posed from rest.
         parts: (B, 22) how much each vertex belongs to each part of the body, see ``align``; None: not known.
+        steadier: (B, 3) metres from ``vertices`` to where they are trusted to be when the body carries a mesh, and
+        calm: (B,) 0..1 how little it moves otherwise than frames around it say, see ``calm``; None: not known.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     blended: np.ndarray
     parts: np.ndarray | None = None
+    steadier: np.ndarray | None = None
+    calm: np.ndarray | None = None
 
     @cached_property
     def tree(self) -> cKDTree:
@@ -94,11 +98,21 @@ class Carried:
     def carry(self, target: PosedBody) -> np.ndarray:
         """(V, 3) the mesh in the target's pose (equation 9).
 
-        What blend shapes change between the two frames is added at rest, blended with the same weights.
+        What blend shapes change between the two frames is added at rest, blended with the same weights; what the fits
+        tremble by is taken out, where both bodies know it.
         """
         rest = self.at_rest + self.weights @ (target.rest - self.body.rest)
         blended = (self.weights @ target.blended.reshape(-1, 12)).reshape(-1, 3, 4)
-        return _apply(blended, rest)
+        vertices = _apply(blended, rest)
+        if self.body.steadier is not None and target.steadier is not None:
+            vertices += self.weights @ (target.steadier - self.body.steadier)
+        return vertices
+
+    def calm(self, target: PosedBody) -> np.ndarray:
+        """(V,) 0..1 how calm both bodies are where they carry a vertex; 0 where that is not known."""
+        if self.body.calm is None or target.calm is None:
+            return np.zeros(self.weights.shape[0])
+        return self.weights @ np.minimum(self.body.calm, target.calm)
 
     def spread(self, target: PosedBody) -> np.ndarray:
         """(V,) metres: how far the body vertices that carry a vertex are apart about where it goes.

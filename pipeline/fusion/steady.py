@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.fusion.align import aligned
+from pipeline.fusion.align import moved
+from pipeline.fusion.calm import DEGREE, smoothing
 
 if TYPE_CHECKING:
     from pipeline.fusion.fuse import WindowFrame
 
-_DEGREE = 2
 LIMIT_M = 0.004
 """A parabola that is farther off is a motion it cannot follow: a shift of this length counts half, longer ones less."""
 
@@ -32,19 +32,13 @@ def steadying(own: WindowFrame, around: Mapping[int, WindowFrame]) -> np.ndarray
             than three that do say nothing: the shift is 0.
     """
     carried = own.carried
-    vertices, faces, seen = carried.surface.vertices, carried.surface.faces, carried.surface.seen
+    vertices = carried.surface.vertices
     there = {k: f for k, f in sorted(around.items()) if k and f.reason == 0}
-    if len(there) <= _DEGREE:
+    if len(there) <= DEGREE:
         return np.zeros_like(vertices)
-    *shares, _ = _smoothing([*there, 0])
+    *shares, _ = smoothing([*there, 0])
     shift = np.zeros_like(vertices)
     for share, frame in zip(shares, there.values(), strict=True):
-        body = frame.carried.body
-        parts = carried.weights @ body.parts
-        shift += share * (aligned(carried.carry(body), faces, parts, seen, frame.aim, noise_m=0.0) - vertices)
+        shift += share * (moved(own.at(frame), own.parts_at(frame), own.onto(frame), noise_m=0.0) - vertices)
     return shift / (1 + (shift**2).sum(1, keepdims=True) / LIMIT_M**2)
 
-
-def _smoothing(times: list[int]) -> np.ndarray:
-    """(N,) shares of values at these times in the value at time 0 of the parabola that fits them best."""
-    return np.linalg.pinv(np.vander(np.array(times, np.float64), _DEGREE + 1))[-1]

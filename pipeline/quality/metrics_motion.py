@@ -8,9 +8,10 @@ import numpy as np
 def offsets_along_normals(
     points: np.ndarray, normals: np.ndarray, vertices: np.ndarray, faces: np.ndarray, reach_m: float = 0.04
 ) -> np.ndarray:
-    """(N,) signed metres from points on a body along its normals to a mesh, the nearer side; NaN beyond ``reach_m``.
+    """(N,) signed metres from points on a body along its normals to a mesh, the nearer way; NaN beyond ``reach_m``.
 
-    Points that ride on a body carry these offsets from frame to frame: what changes in them is not the body's motion.
+    Only triangles that face as the body does there count, else a thin thing's two sides would take turns. Points that
+    ride on a body carry these offsets from frame to frame: what changes in them is not the body's motion.
     """
     from pipeline.raster_open3d import RayScene
 
@@ -18,9 +19,16 @@ def offsets_along_normals(
         return np.full(len(points), np.nan)
     origin = np.asarray(vertices, np.float64).mean(0)
     scene = RayScene(vertices - origin, faces, threads=1)
-    out, back = (scene.cast(points - origin, sign * normals)["distance"].astype(np.float64) for sign in (1, -1))
+    out, back = (_first_that_faces(scene, points - origin, sign * normals, normals) for sign in (1, -1))
     nearer = np.where(out <= back, out, -back)
     return np.where(np.abs(nearer) < reach_m, nearer, np.nan)
+
+
+def _first_that_faces(scene, starts: np.ndarray, directions: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """(N,) metres to the first triangle hit; infinite where it faces the other way, or nothing is there."""
+    hit = scene.cast(starts, directions)
+    facing = np.einsum("ni,ni->n", hit["normal"], normals) > 0
+    return np.where(facing, hit["distance"].astype(np.float64), np.inf)
 
 
 def flicker_mm(offsets: np.ndarray) -> float:

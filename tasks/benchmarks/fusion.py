@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -44,10 +45,10 @@ class FusionBenchmark(Section):
     )
     scenes: list[str] = Field([], description="Names in configs/benchmarks/scenes.json, for the five kinds of scenes.")
     fps: Number = Field(25.0, gt=0, le=120, description="Frames a second of the scenes in motion.")
-    around: int = Field(15, ge=0, le=1000, description="Frames before and after, in which bodies are only fitted.")
+    around: int = Field(15, ge=0, le=1000, description="Frames before and after, of which only bodies are known.")
     keypoint_noise_px: Number = Field(3.0, ge=0, le=50, description="Of what the scenes' bodies are fitted to.")
     mask_error_px: Number = Field(1.0, ge=0, le=20, description="Standard deviation of the masks' size in the scenes.")
-    window: int = Field(3, ge=3, le=9, multiple_of=1, description="Frames fused into one, odd.")
+    window: int = Field(5, ge=3, le=9, multiple_of=1, description="Frames fused into one, odd.")
     frames: int = Field(
         7, ge=7, le=200, description="Length of the sequences; frames with all others that they depend on are judged."
     )
@@ -66,19 +67,27 @@ class FusionBenchmark(Section):
 
     @model_validator(mode="after")
     def _long_enough(self) -> FusionBenchmark:
-        if self.frames < self.window + 2:
-            raise ValueError(f"frames {self.frames} are too few for a window of {self.window}: give {self.window + 2}")
+        least = 2 * _options(self, "weighted").reach + 3
+        if self.frames < least:
+            raise ValueError(f"frames {self.frames} are too few for a window of {self.window}: give {least}")
         return self
+
+
+def _options(config: FusionBenchmark, way: str):
+    """``FusionOptions`` of a method."""
+    from pipeline.fusion.options import FusionOptions
+
+    return FusionOptions(window=config.window, voxel_m=config.voxel_m, weighted=way == "weighted")
 
 
 def run(config: FusionBenchmark, request: Request) -> list[Row]:
     """One row a method and category."""
-    from data.synthetic.carried_skin import smooth_noise, walker, wrinkles
+    from data.synthetic.carried_skin import smooth_noise, wrinkles
     from tasks.benchmarks.surface_methods import make
 
     known = {*CATEGORIES, "reconstructed"}
     method = make(config.reconstruction, config) if known & set(config.categories) else None
-    person = walker(config.frames, config.divisions)
+    person = _walker(config)
     points = person.sample(config.points, np.random.default_rng(config.seed))
     generator = np.random.default_rng([config.seed, 1])
     rows = []
@@ -95,13 +104,24 @@ def run(config: FusionBenchmark, request: Request) -> list[Row]:
         else:
             meshes = truth
         for name in config.methods:
-            fused = _fused(person.bodies, meshes, name == "weighted", config)
+            fused = _fused(person.bodies, meshes, name, config)
             figures = _figures(person, points, truth, meshes, fused, relief, config)
             rows.append({"method": name, "category": category, **figures})
             request.tell(f"fusion: {category}, {name}")
     rows += _rows_of_scenes(method, config, request)
     order = list(config.methods)
     return sorted(rows, key=lambda row: order.index(row["method"]))
+
+
+def _walker(config: FusionBenchmark):
+    """A walking person of the frames to be judged, whose bodies know of those around them."""
+    from data.synthetic.carried_skin import FPS, walker
+    from tasks.benchmarks.fusion_scenes import calmed
+
+    whole = walker(config.frames + 2 * config.around, config.divisions)
+    rows = slice(config.around, config.around + config.frames)
+    track = whole.track.part(np.arange(rows.start, rows.stop))
+    return replace(whole, bodies=calmed(whole.bodies, FPS)[rows], track=track)
 
 
 def _rows_of_scenes(method, config: FusionBenchmark, request: Request) -> list[Row]:
@@ -120,7 +140,7 @@ def _rows_of_scenes(method, config: FusionBenchmark, request: Request) -> list[R
             people = list(moving_people(motion, judged, config.fps, method, errors, generator))
             for way in config.methods:
                 each = [
-                    figures(p, _fused(p.bodies, p.meshes, way == "weighted", config), config.points, config.seed)
+                    figures(p, _fused(p.bodies, p.meshes, way, config), config.points, config.seed)
                     for p in people
                 ]
                 found[way].append(_means(each))
@@ -149,15 +169,14 @@ def _means(figures: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _fused(
-    bodies: Sequence[PosedBody], meshes: Sequence[Triangles], weighted: bool, config: FusionBenchmark
+    bodies: Sequence[PosedBody], meshes: Sequence[Triangles], way: str, config: FusionBenchmark
 ) -> dict[int, Triangles]:
     """Fused meshes of the frames that nothing is missing around."""
     from pipeline.fusion.fuse import window_frame
-    from pipeline.fusion.options import FusionOptions
     from pipeline.fusion.surface import prepare
     from pipeline.fusion.windows import fuse_sequence
 
-    options = FusionOptions(window=config.window, voxel_m=config.voxel_m, weighted=weighted)
+    options = _options(config, way)
     count = len(meshes)
     fused = fuse_sequence(
         np.arange(count), np.ones(count, bool),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Moving:
     """One person over F frames.
 
     Attributes:
-        bodies: as the fusion is told they are.
+        bodies: as the fusion is told they are, with what the frames around them say (``fusion.calm``).
         skins: (F, V, 3) the true body; ``skin_faces`` its triangles.
         surfaces: true clothed surfaces.
         meshes: reconstructed ones.
@@ -80,10 +80,10 @@ def moving_people(
     """
     from data.synthetic.disturbances import grown_labels
 
-    bodies = _fitted(motion, judged, fps, errors.keypoint_px, generator)
+    fitted = _fitted(motion, fps, errors.keypoint_px, generator)
     scenes, meshes = [], []
-    for frame, told in zip(judged, bodies, strict=True):
-        scene = motion.moment(frame)
+    for frame in judged:
+        scene, told = motion.moment(frame), tuple(track[frame] for track in fitted)
         grown = errors.mask_px * generator.standard_normal(len(scene.labels))
         labels = tuple(grown_labels(image, px) for image, px in zip(scene.labels, grown, strict=True))
         meshes.append(method.reconstruct(Given(scene.rig, scene.images, labels, told)))
@@ -91,7 +91,7 @@ def moving_people(
     scale = normalising_scale([p.height_m for p in scenes[0].people])
     for k, person in enumerate(scenes[0].people):
         yield Moving(
-            [_posed(frame[k]) for frame in bodies],
+            calmed([_posed(body) for body in fitted[k]], fps)[judged.start : judged.stop],
             np.stack([s.people[k].body.mesh[0] for s in scenes]),
             person.body.mesh[1],
             [s.people[k].surface for s in scenes],
@@ -101,9 +101,9 @@ def moving_people(
 
 
 def _fitted(
-    motion: SceneMotion, judged: range, fps: float, noise_px: float, generator: np.random.Generator
-) -> list[tuple[SceneBody, ...]]:
-    """Everybody's body in the judged frames, fitted as the pipeline does to keypoints of the true joints that cameras
+    motion: SceneMotion, fps: float, noise_px: float, generator: np.random.Generator
+) -> list[list[SceneBody]]:
+    """Each person's bodies in all frames, fitted as the pipeline does to keypoints of the true joints that cameras
     see."""
     from data.synthetic.body_scenes import Setting, observed
     from data.synthetic.disturbances import body_vertices
@@ -116,14 +116,22 @@ def _fitted(
     model, rig = open_model(), motion.rig
     joints = np.stack([regress(model, regressor_for(model), p) for p in motion.parameters()], 1).astype(np.float64)
     seen = visible(rig, joints)
-    out: list[list[SceneBody]] = [[] for _ in judged]
+    out = []
     for k in range(joints.shape[1]):
         track = observed(rig, joints[:, k], seen[:, :, k], Setting(len(rig), noise_px), generator)
         fit = fit_track(model, rig, track, FitOptions(fps=fps, floor=0.0))
-        for frame, bodies in zip(judged, out, strict=True):
-            one = fit.parameters(frame)
-            bodies.append(SceneBody((body_vertices(model, one), model.faces.numpy()), one))
-    return [tuple(bodies) for bodies in out]
+        every = [fit.parameters(frame) for frame in range(len(joints))]
+        out.append([SceneBody((body_vertices(model, one), model.faces.numpy()), one) for one in every])
+    return out
+
+
+def calmed(bodies: list[PosedBody], fps: float) -> list[PosedBody]:
+    """Bodies of consecutive frames, each with what those around it say."""
+    from pipeline.fusion.calm import Calm
+
+    calm = Calm(lambda k: bodies[k].vertices if 0 <= k < len(bodies) else None, fps)
+    known = (calm(k) for k in range(len(bodies)))
+    return [b if k is None else replace(b, steadier=k[0], calm=k[1]) for b, k in zip(bodies, known, strict=True)]
 
 
 def _posed(body: SceneBody) -> PosedBody:

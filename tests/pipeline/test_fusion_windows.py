@@ -57,4 +57,4 @@ def test_an_invalid_body_in_between_is_passed_through_and_the_rest_goes_on():
 
     fused = dict(fuse_sequence(np.arange(3), np.ones(3, bool), load, OPTIONS))
     assert [fused[k].valid for k in range(3)] == [True, False, True]
-    assert [REASONS[r] for r in fused[0].frame_reasons] == ["", "invalid body"]
+    assert [REASONS[r] for r in fused[0].frame_reasons] == ["", "invalid body", ""]

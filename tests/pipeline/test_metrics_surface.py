@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import trimesh
 
 from pipeline.cameras import Camera
 from pipeline.quality.metrics import EMPTY_CM, normalising_scale, sample_surface, score_surface, seen_by, silhouette_iou
@@ -129,6 +130,15 @@ def test_offsets_are_signed_distances_along_normals():
     np.testing.assert_allclose(offsets_along_normals(points, normals, vertices * 0.98, faces), -0.01, atol=2e-4)
     assert np.isnan(offsets_along_normals(points, normals, vertices * 1.2, faces)).all()
     assert np.isnan(offsets_along_normals(points, normals, np.zeros((0, 3)), np.zeros((0, 3), int))).all()
+
+
+def test_the_other_side_of_a_thin_thing_is_no_answer():
+    """A plate of 1 cm; a point 8 mm above it, and one 2 mm beneath, where only the lower side is near."""
+    plate = trimesh.creation.box((1.0, 1.0, 0.01))
+    mesh, up = (plate.vertices, plate.faces), np.tile([0.0, 0.0, 1.0], (2, 1))
+    points = np.array([[0.1, 0.2, 0.013], [0.1, 0.2, -0.007]])
+    np.testing.assert_allclose(offsets_along_normals(points, up, *mesh), [-0.008, np.nan], atol=1e-6)
+    np.testing.assert_allclose(offsets_along_normals(points, -up, *mesh), [np.nan, -0.002], atol=1e-6)
 
 
 def test_flicker_of_noise_is_the_root_of_six_times_its_size():
