@@ -139,7 +139,9 @@ def fuse_window(
         SignedDistance(v - origin, s.faces, trust, s.border, s.oriented, threads)
         for (v, trust), s in zip(carried, (frames[k].surface for k in took_part), strict=True)
     ]
-    mean = _Mean(fields, options)
+    nearby = [f for f, k in zip(fields, took_part, strict=True) if abs(k - centre) < 2]
+    holes = any(frames[k].surface.border.any() for k in took_part)  # further frames may be all that fills them
+    mean = _Mean(fields, fields if holes else nearby, options)
     vertices, faces = zero_level_set(mean, box[:, 0].min(0) - origin, box[:, 1].max(0) - origin, options.voxel_m)
     vertices, faces = _without_specks(vertices, faces)
     if not len(faces):
@@ -188,27 +190,29 @@ def _carry(
 
 
 class _Mean:
-    """The mean of signed distances, as ``sparse_grid.Field`` wants it."""
+    """The mean of signed distances, as ``sparse_grid.Field`` wants it; a rough survey is of some of them."""
 
-    def __init__(self, fields: Sequence[SignedDistance], options: FusionOptions) -> None:
-        self._fields, self._options = fields, options
+    def __init__(
+        self, fields: Sequence[SignedDistance], rough: Sequence[SignedDistance], options: FusionOptions
+    ) -> None:
+        self._fields, self._rough, self._options = fields, rough, options
 
-    def survey(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        distances, weights = self._weighted(points)
+    def survey(self, points: np.ndarray, rough: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        distances, weights = self._weighted(points, self._rough if rough else self._fields)
         return _mean(distances, weights), distances.min(0), distances.max(0)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        return _mean(*self._weighted(points))
+        return _mean(*self._weighted(points, self._fields))
 
     def shares(self, vertices: np.ndarray) -> np.ndarray:
         """(h,) mean weight of each frame at the fused surface, at a few thousand of its vertices."""
-        weights = self._weighted(vertices[:: max(1, len(vertices) // 4000)])[1]
+        weights = self._weighted(vertices[:: max(1, len(vertices) // 4000)], self._fields)[1]
         return (weights / np.maximum(weights.sum(0), 1e-12)).mean(1)
 
-    def _weighted(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _weighted(self, points: np.ndarray, fields: Sequence[SignedDistance]) -> tuple[np.ndarray, np.ndarray]:
         """Distances and weights (h, N) at points (N, 3)."""
-        distances, trust = (np.stack(x) for x in zip(*(f(points) for f in self._fields), strict=True))
-        if self._options.weighted and len(self._fields) > 2:
+        distances, trust = (np.stack(x) for x in zip(*(f(points) for f in fields), strict=True))
+        if self._options.weighted and len(fields) > 2:
             # Frames that are close together keep at least 0.98 of their weight: not worth the sorting.
             scale = self._options.agreement_m
             apart = np.flatnonzero(np.ptp(distances, 0) > 0.1 * scale)

@@ -26,9 +26,10 @@ _BATCH = 1 << 17
 class Field(Protocol):
     """What is negative inside and positive outside, at points (N, 3); NaN where nobody knows."""
 
-    def survey(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def survey(self, points: np.ndarray, rough: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The value (N,) at points far apart, and bounds (N,) within which it lies whatever the weights are; each of
-        the three changes by at most a metre a metre, or (the value) little more."""
+        the three changes by at most a metre a metre, or (the value) little more. ``rough``: points are so far apart
+        that a few millimetres do not matter."""
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """(N,) values at points close together and near zero, asked for after the survey."""
@@ -40,7 +41,7 @@ class PlainField:
     def __init__(self, values: Callable[[np.ndarray], np.ndarray]) -> None:
         self._values = values
 
-    def survey(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def survey(self, points: np.ndarray, rough: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         value = self._values(points)
         return value, value, value
 
@@ -61,7 +62,7 @@ def zero_level_set(field: Field, low: np.ndarray, high: np.ndarray, voxel: float
     cubes = np.stack(np.meshgrid(*[np.arange(-(-n >> _LEVELS)) for n in size], indexing="ij"), -1).reshape(-1, 3)
     for level in range(_LEVELS, 1, -1):
         width = 1 << level
-        value, *bounds = field.survey((base + (cubes + 0.5) * width) * voxel)
+        value, *bounds = field.survey((base + (cubes + 0.5) * width) * voxel, rough=True)
         cubes = cubes[_may_cross(value, *bounds, level, voxel)]
         cubes = (2 * cubes[:, None] + CORNERS).reshape(-1, 3)
     base -= BLOCK  # room for neighbours
@@ -91,7 +92,7 @@ def _may_cross(value: np.ndarray, least: np.ndarray, most: np.ndarray, level: in
 def _voxels(field: Field, blocks: Blocks, middles: np.ndarray) -> torch.Tensor:
     """(n, 3) int32: voxels that the surface may cross, of cubes of two voxels around nodes ``middles`` (N, 3)."""
     voxel = blocks.lattice.voxel
-    value, *bounds = field.survey(blocks.lattice.points(middles))
+    value, *bounds = field.survey(blocks.lattice.points(middles), rough=False)
     near = np.flatnonzero(_may_cross(value, *bounds, 1, voxel))
     nodes = torch.as_tensor(middles, dtype=torch.int32)
     slots = blocks.slots(nodes)

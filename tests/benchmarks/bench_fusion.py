@@ -7,43 +7,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from data.synthetic.carried_skin import CarriedSkin, walker
-from pipeline.fusion.align import Aim
-from pipeline.fusion.fuse import WindowFrame, fuse_window, window_frame
+from data.synthetic.carried_skin import FPS, CarriedSkin, walker
+from pipeline.fusion.calm import Calm
+from pipeline.fusion.fuse import Fused, WindowFrame, fuse_window, window_frame
 from pipeline.fusion.options import FusionOptions
 from pipeline.fusion.surface import prepare
+from pipeline.fusion.windows import fuse_sequence
 
 VOXEL = 0.003
+BEFORE = range(2)
+"""Frames of the run before the one that is timed: what a frame shares with its neighbours is there then."""
 SAMPLE, SAMPLE_OPEN3D = 100, 500_000  # points of the dense grid that the obvious ways are timed on
 
 
 def rows() -> list[dict]:
-    """Rows ``fusion/against_dense_trimesh`` and ``fusion/against_dense_open3d``: seconds a frame in a run, window of
-    three, steadied by two frames before and after. The obvious way takes the distance of every point of the box's grid
-    to each of the three meshes."""
-    person = walker(5, 2)
-    reconstructed = [_remeshed(person, k) for k in range(5)]
+    """Rows ``fusion/against_dense_trimesh`` and ``fusion/against_dense_open3d``: seconds a frame in a run, the window
+    as in a session. The obvious way takes the distance of every point of the box's grid to each mesh."""
     options = FusionOptions(voxel_m=VOXEL)
-    begin, used = time.perf_counter(), time.process_time()
-    frames = [window_frame(prepare(*reconstructed[0]), person.bodies[0], options)]
-    # in a run each frame is bound once, so one binding and one fusion are what a frame costs
-    bound, bound_used = time.perf_counter() - begin, time.process_time() - used
-    frames += [window_frame(prepare(*reconstructed[k]), person.bodies[k], options) for k in range(1, 5)]
-    _aims(frames[1:])  # made once a frame too: of all but one, for the windows before
-    begin, used = time.perf_counter(), time.process_time()
-    out = fuse_window(frames[1:4], 1, options, threads=1, around={k - 2: f for k, f in enumerate(frames)})
-    ours, ours_used = time.perf_counter() - begin + bound, time.process_time() - used + bound_used
-
+    frames = len(BEFORE) + 1 + 2 * options.reach
+    person = walker(frames, 2)
+    reconstructed = [_remeshed(person, k) for k in range(frames)]
+    ours, ours_used, out = _last_of_a_run(person, reconstructed, options)
     vertices, faces = reconstructed[2]
     low, high = vertices.min(0) - 0.02, vertices.max(0) + 0.02
     points = int(np.prod(np.ceil((high - low) / VOXEL)))
     detail = (
-        f"3 meshes of {len(faces)} triangles, voxels of 3 mm, {len(out.faces)} triangles out, processor time "
-        f"{ours_used:.1f} s; baseline: {{}} on the dense grid of {points / 1e6:.1f} million points, extrapolated from "
-        "{} of them"
+        f"{options.window} meshes of {len(faces)} triangles, voxels of 3 mm, {len(out.faces)} triangles out, processor "
+        f"time {ours_used:.1f} s; baseline: {{}} on the dense grid of {points / 1e6:.1f} million points, extrapolated "
+        "from {} of them"
     )
     generator, rows = np.random.default_rng(0), []
     for name, distances, sample in (
@@ -66,8 +61,23 @@ def rows() -> list[dict]:
     return rows
 
 
-def _aims(frames: list[WindowFrame]) -> list[Aim]:
-    return [frame.aim for frame in frames]
+def _last_of_a_run(person: CarriedSkin, meshes: list, options: FusionOptions) -> tuple[float, float, Fused]:
+    """Seconds, seconds of processor time and result of a frame that follows others: one more is bound, one fused."""
+    last = options.reach + len(BEFORE)
+    calm = Calm(lambda k: person.bodies[k].vertices if 0 <= k < len(person.bodies) else None, FPS)
+
+    def load(row: int) -> WindowFrame:
+        steadier, still = calm(row)
+        body = replace(person.bodies[row], steadier=steadier, calm=still)
+        return window_frame(prepare(*meshes[row]), body, options)
+
+    rows = range(options.reach, last + 1)
+    run = fuse_sequence(np.arange(len(meshes)), np.ones(len(meshes), bool), load, options, wanted=rows, threads=1)
+    for _ in BEFORE:
+        next(run)
+    begin, used = time.perf_counter(), time.process_time()
+    _, out = next(run)
+    return time.perf_counter() - begin, time.process_time() - used, out
 
 
 def _trimesh(vertices: np.ndarray, faces: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

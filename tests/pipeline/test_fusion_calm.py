@@ -8,7 +8,7 @@ import pytest
 from pipeline.fusion.calm import LIMIT_M, Calm
 from pipeline.fusion.fuse import fuse_window, window_frame
 from pipeline.fusion.skinning import bind
-from tests.pipeline.fusion_ball import OPTIONS, body, frame_of
+from tests.pipeline.fusion_ball import OPTIONS, at, ball, body, frame_of
 
 FPS = 25.0
 
@@ -73,6 +73,25 @@ def test_frames_further_away_count_as_far_as_the_body_is_calm(calm):
     far = 0.2 if calm else 0.0
     near = (1 - 2 * far) / 3
     np.testing.assert_allclose(fuse_window(frames, 2, options).contributions, [far, near, near, near, far], atol=0.02)
+
+
+@pytest.mark.parametrize("missing", [(), (1,), (1, 3)])
+def test_a_wide_window_is_the_mean_of_its_frames(missing):
+    """Balls of five sizes: the mean of their distances is zero at the mean radius, whoever is not there."""
+    options = replace(OPTIONS, window=5)
+    sizes = [0.199, 0.202, 0.200, 0.203, 0.201]
+    frames = []
+    for k, size in enumerate(sizes):
+        surface = None if k in missing else frame_of(k, *ball(size)).surface
+        frames.append(window_frame(surface, known(body(k), 1.0), options))
+    out = fuse_window(frames, 2, options)
+    there = [k for k in range(5) if k not in missing]
+    mean = window_frame(frame_of(2, *ball(np.mean([sizes[k] for k in there]))).surface, body(2), options)
+    radius, expected = (
+        np.linalg.norm(f.vertices - at(2)[:, 3], axis=1).mean() for f in (out, fuse_window([mean], 0, options))
+    )
+    assert radius == pytest.approx(expected, abs=1e-4)  # with what the coarse grid takes off both
+    np.testing.assert_allclose(out.contributions, [k in there and 1 / len(there) for k in range(5)], atol=0.04)
 
 
 def test_what_the_fit_trembles_by_does_not_carry_meshes():
