@@ -243,7 +243,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "segmentation",
-            8,
+            9,
             SPAN,
             ("calibration", "refinement", "timeline", "frames", "keypoints", "redetection", "identities", "bodies"),
             ("segmentation.method",),
