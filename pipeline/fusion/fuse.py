@@ -47,10 +47,6 @@ class WindowFrame:
         """(V, 3) the mesh in the other frame's pose."""
         return self.carried.carry(other.carried.body)
 
-    def parts_at(self, other: WindowFrame) -> np.ndarray:
-        """(V, 22) how much each vertex belongs to each part of the body."""
-        return self.carried.weights @ other.carried.body.parts
-
     def onto(self, other: WindowFrame) -> np.ndarray:
         """(22, 3, 4) moves of the parts that bring this mesh, carried to the other frame, onto that frame's own.
 
@@ -58,7 +54,7 @@ class WindowFrame:
         """
         if other not in self._moves:
             s = self.surface
-            self._moves[other] = part_moves(self.at(other), s.faces, self.parts_at(other), s.seen, other.aim)
+            self._moves[other] = part_moves(self.at(other), s.faces, self.carried.parts, s.seen, other.aim)
         return self._moves[other]
 
 
@@ -143,12 +139,11 @@ def fuse_window(
     holes = any(frames[k].surface.border.any() for k in took_part)  # further frames may be all that fills them
     mean = _Mean(fields, fields if holes else nearby, options)
     vertices, faces = zero_level_set(mean, box[:, 0].min(0) - origin, box[:, 1].max(0) - origin, options.voxel_m)
-    vertices, faces = _without_specks(vertices, faces)
+    vertices, faces, gaps = _without_specks(vertices, faces)
     if not len(faces):
         return _passed_through(own, reasons, centre, "no common surface")
     contributions = np.zeros(len(frames))
     contributions[took_part] = mean.shares(vertices)
-    gaps = open_edges(faces)
     notes = [*own.notes, *(["holes that no frame fills"] if gaps else [])]
     nearest, away = fields[took_part.tolist().index(centre)].nearest(vertices)
     if by_parts and options.steadies and around:
@@ -158,16 +153,17 @@ def fuse_window(
     )
 
 
-def _without_specks(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _without_specks(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Without pieces of less than a hundredth of the largest one's area, and without closed pockets inside, which warps
-    that overlap leave."""
+    that overlap leave; and how many edges are open."""
     if not len(faces):
-        return vertices, faces
-    keep = kept_faces(vertices, faces, SPECK, cavities=open_edges(faces) > 0)
+        return vertices, faces, 0
+    gaps = open_edges(faces)
+    keep = kept_faces(vertices, faces, SPECK, cavities=gaps > 0)
     if keep.all() or not keep.any():
-        return vertices, faces
+        return vertices, faces, gaps
     used, faces = compact(len(vertices), faces[keep])
-    return vertices[used], faces
+    return vertices[used], faces, open_edges(faces) if gaps else 0
 
 
 def _carry(
@@ -177,7 +173,7 @@ def _carry(
     carried, body = frame.carried, target.carried.body
     vertices = frame.at(target) if away else carried.surface.vertices
     if by_parts and away:
-        vertices = moved(vertices, frame.parts_at(target), frame.onto(target))
+        vertices = moved(vertices, carried.parts, frame.onto(target))
     if not options.weighted:
         return vertices, np.ones(len(vertices))
     trust = np.maximum(carried.seen, 0.02)  # a guess still beats a hole

@@ -85,6 +85,11 @@ class Carried:
         return inverse_skin(self.blended, self.surface.vertices)
 
     @cached_property
+    def parts(self) -> np.ndarray:
+        """(V, 22) how much each vertex belongs to each part of the body, in any of its poses."""
+        return self.weights @ self.body.parts
+
+    @cached_property
     def seen(self) -> np.ndarray:
         """(V,) 0..1 how well each vertex was observed, without sudden changes from one to the next: where frames see
         different things, the mean would jump with every vertex, and the surface would crumble."""

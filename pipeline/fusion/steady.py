@@ -39,6 +39,6 @@ def steadying(own: WindowFrame, around: Mapping[int, WindowFrame]) -> np.ndarray
     *shares, _ = smoothing([*there, 0])
     shift = np.zeros_like(vertices)
     for share, frame in zip(shares, there.values(), strict=True):
-        shift += share * (moved(own.at(frame), own.parts_at(frame), own.onto(frame), noise_m=0.0) - vertices)
+        shift += share * (moved(own.at(frame), carried.parts, own.onto(frame), noise_m=0.0) - vertices)
     return shift / (1 + (shift**2).sum(1, keepdims=True) / LIMIT_M**2)
 
