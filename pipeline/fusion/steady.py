@@ -41,4 +41,3 @@ def steadying(own: WindowFrame, around: Mapping[int, WindowFrame]) -> np.ndarray
     for share, frame in zip(shares, there.values(), strict=True):
         shift += share * (moved(own.at(frame), carried.parts, own.onto(frame), noise_m=0.0) - vertices)
     return shift / (1 + (shift**2).sum(1, keepdims=True) / LIMIT_M**2)
-

@@ -118,8 +118,7 @@ class Appearance:
 
     def of_scene(self, view: int) -> np.ndarray | None:
         """(BINS³,) chance of each colour of what is nobody: half from this view; some of it may have any colour."""
-        known = [chances_of(c) for c in (self.scene.get(view, 0.0), sum(self.scene.values())) if np.sum(c) >= FEWEST]
-        return (1 - UNKNOWN) * sum(known) / len(known) + UNKNOWN / BINS**3 if known else None
+        return chances_of_scene(self.scene.get(view, 0.0), sum(self.scene.values()))
 
 
 def _of_parts(counts: np.ndarray) -> np.ndarray:
@@ -142,6 +141,12 @@ def chances_of(counts: np.ndarray) -> np.ndarray:
     """(BINS³,) chance of each colour from counts, smoothed over neighbouring colours; none is 0."""
     smooth = gaussian_filter(counts.reshape(BINS, BINS, BINS), 0.7, mode="nearest").ravel()
     return (smooth + FLOOR * smooth.sum()) / (smooth.sum() * (1 + FLOOR * BINS**3))
+
+
+def chances_of_scene(here: np.ndarray | float, everywhere: np.ndarray | float) -> np.ndarray | None:
+    """(BINS³,) chance of each colour of what is nobody, from counts in a view and in all; None if too few are known."""
+    known = [chances_of(counts) for counts in (here, everywhere) if np.sum(counts) >= FEWEST]
+    return (1 - UNKNOWN) * sum(known) / len(known) + UNKNOWN / BINS**3 if known else None
 
 
 def _counts(judged: Judged) -> tuple[np.ndarray, np.ndarray]:

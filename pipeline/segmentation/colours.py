@@ -20,10 +20,11 @@ from pipeline.segmentation.appearance import (
     INSIDE_M,
     MOST,
     SURE,
-    UNKNOWN,
     bins_of,
     chances_of,
+    chances_of_scene,
 )
+from pipeline.segmentation.contest import plain
 
 STRANGE = 0.05
 """Share of a person that may have any colour: colours that nobody was seen in tell nothing."""
@@ -52,7 +53,8 @@ def colour_maps(moment: Moment, most_share: float = 1.0) -> list[dict[int, np.nd
     for c, view in enumerate(moment):
         logs = {k: _log_chances(c, k, own, ELSE) for k in view}
         logs = {k: None if log is None else np.minimum(log, np.log(most_share)) for k, log in logs.items()}
-        scene = _log_scene(scenes[c], everywhere)
+        scene = chances_of_scene(scenes[c], everywhere)
+        scene = None if scene is None else np.log(scene)
         out.append({})
         for k in view:
             rivals = [other for j, other in logs.items() if j != k and other is not None]
@@ -76,17 +78,13 @@ def surely(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def first_guess(codes: np.ndarray) -> np.ndarray:
     """(h, w) float32 0..1: ``contest.plain_score`` of what the network is given, (C, h, w) uint8."""
-    reach = _metres(codes, "reach")
-    detector, others = (codes[CHANNELS.index(n)] for n in ("detector", "others_detector"))
-    own, theirs = ((d.astype(np.float32) - 128 + CODE) / (2 * CODE) for d in (detector, others))
-    score = 1 / (1 + np.exp(np.clip(-reach / 0.02, -30, 30)))
-    found, rivals = (detector != 128).any(), (others != 128).any()
-    if found:
-        score = np.clip(1 + (reach + 0.10) / 0.15, 0, 1) * (0.8 * own + 0.2 * score)
-    behind = codes[CHANNELS.index("order")] < 128
-    if rivals:
-        behind &= (theirs > (own if found else score)) | (theirs > 0.5)
-    return np.where(behind, 0.25 * score, score).astype(np.float32)
+    detector, others = (_chance(codes[CHANNELS.index(n)]) for n in ("detector", "others_detector"))
+    return plain(_metres(codes, "reach"), detector, others, codes[CHANNELS.index("order")] < 128)
+
+
+def _chance(code: np.ndarray) -> np.ndarray | None:
+    """(h, w) float32 0..1 from bytes; None where there was no mask."""
+    return (code.astype(np.float32) - 128 + CODE) / (2 * CODE) if (code != 128).any() else None
 
 
 def _metres(codes: np.ndarray, channel: str) -> np.ndarray:
@@ -106,11 +104,6 @@ def _log_chances(
         return None
     chances = sum(w * chances_of(n.astype(np.float64)) for n, w in known) / sum(w for _, w in known)
     return np.log((1 - STRANGE) * chances + STRANGE / BINS**3)
-
-
-def _log_scene(here: np.ndarray, everywhere: np.ndarray) -> np.ndarray | None:
-    known = [chances_of(n) for n in (here, everywhere) if n.sum() >= FEWEST]
-    return np.log((1 - UNKNOWN) * sum(known) / len(known) + UNKNOWN / BINS**3) if known else None
 
 
 def _log_odds(mine: np.ndarray | None, theirs: np.ndarray | None) -> np.ndarray:

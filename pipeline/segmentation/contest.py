@@ -31,16 +31,22 @@ def plain_score(evidence: Evidence) -> np.ndarray:
     The detector's mask decides near the body; without one, the body itself. Where another body is in front, or another
     mask is surer and the other body is no farther, the pixel is theirs.
     """
-    reach = evidence.reach
-    score = 1 / (1 + np.exp(np.clip(-reach / 0.02, -30, 30)))
-    if evidence.detector is not None:
-        near = np.clip(1 + (reach + 0.10) / 0.15, 0, 1)  # fades out beyond the usual clothes
-        score = near * (0.8 * evidence.detector + 0.2 * score)
     own, other = evidence.depth, evidence.others_depth
     behind = np.isfinite(other) & (~np.isfinite(own) | (other < own))
-    if evidence.others is not None:
-        rival = evidence.others > (score if evidence.detector is None else evidence.detector)
-        behind &= rival | (evidence.others > 0.5)
+    return plain(evidence.reach, evidence.detector, evidence.others, behind)
+
+
+def plain(
+    reach: np.ndarray, detector: np.ndarray | None, others: np.ndarray | None, behind: np.ndarray
+) -> np.ndarray:
+    """``plain_score`` of its parts, all (h, w): metres from the body's rim, the detector's chances of the person and of
+    others, and whether another body is in front."""
+    score = 1 / (1 + np.exp(np.clip(-reach / 0.02, -30, 30)))
+    if detector is not None:
+        near = np.clip(1 + (reach + 0.10) / 0.15, 0, 1)  # fades out beyond the usual clothes
+        score = near * (0.8 * detector + 0.2 * score)
+    if others is not None:
+        behind = behind & ((others > (score if detector is None else detector)) | (others > 0.5))
     return np.where(behind, 0.25 * score, score).astype(np.float32)
 
 
