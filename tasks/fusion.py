@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from dataclasses import replace
 
 import numpy as np
 
@@ -138,9 +137,8 @@ class _Source:
 
         frame = int(self.frames[row])
         sequence, body = self._of[frame], self._posed(frame)
-        known = None if body is None else self._calm(frame // self._every)
-        if known is not None:
-            body = replace(body, steadier=known[0], calm=known[1])
+        if body is not None:
+            body = self._calm.told(frame // self._every, body)
         if not sequence.has(frame):
             return window_frame(prepare(np.zeros((0, 3)), np.zeros((0, 3), np.int64)), body, self.options)
         mesh = sequence.mesh(frame)

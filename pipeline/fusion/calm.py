@@ -9,9 +9,14 @@ moved between two frames, and frames further away may be trusted; where it does 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pipeline.fusion.skinning import PosedBody
 
 HALF_S, AROUND_S = 0.16, 0.12
 """Seconds on either side that a parabola is fitted to, and that its distance from the fit is averaged over."""
@@ -45,6 +50,11 @@ class Calm:
         off = np.mean([(shift**2).sum(1) for shift in near if shift is not None], 0)
         calm = 1 / (1 + off / LIMIT_M**2) ** 2
         return calm[:, None] * own, calm
+
+    def told(self, frame: int, body: PosedBody) -> PosedBody:
+        """A frame's body with what the frames around it say; as it is where that is nothing."""
+        known = self(frame)
+        return body if known is None else replace(body, steadier=known[0], calm=known[1])
 
     def _measured(self, frame: int) -> np.ndarray | None:
         """(B, 3) from the fit to the parabola through the frames around it."""

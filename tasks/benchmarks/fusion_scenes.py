@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -130,8 +130,7 @@ def calmed(bodies: list[PosedBody], fps: float) -> list[PosedBody]:
     from pipeline.fusion.calm import Calm
 
     calm = Calm(lambda k: bodies[k].vertices if 0 <= k < len(bodies) else None, fps)
-    known = (calm(k) for k in range(len(bodies)))
-    return [b if k is None else replace(b, steadier=k[0], calm=k[1]) for b, k in zip(bodies, known, strict=True)]
+    return [calm.told(k, body) for k, body in enumerate(bodies)]
 
 
 def _posed(body: SceneBody) -> PosedBody:

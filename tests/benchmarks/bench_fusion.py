@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -67,9 +66,7 @@ def _last_of_a_run(person: CarriedSkin, meshes: list, options: FusionOptions) ->
     calm = Calm(lambda k: person.bodies[k].vertices if 0 <= k < len(person.bodies) else None, FPS)
 
     def load(row: int) -> WindowFrame:
-        steadier, still = calm(row)
-        body = replace(person.bodies[row], steadier=steadier, calm=still)
-        return window_frame(prepare(*meshes[row]), body, options)
+        return window_frame(prepare(*meshes[row]), calm.told(row, person.bodies[row]), options)
 
     rows = range(options.reach, last + 1)
     run = fuse_sequence(np.arange(len(meshes)), np.ones(len(meshes), bool), load, options, wanted=rows, threads=1)
