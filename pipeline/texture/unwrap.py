@@ -2,41 +2,63 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 
 from pipeline.meshes.geometry import check_mesh, vertex_normals
 from pipeline.raster import blend, corner_weights
+from pipeline.texture import unwrap_child
 from pipeline.texture.atlas import Atlas
 from pipeline.texture.colours import agreeing, blended, trusted
 from pipeline.texture.views import ColourView
 
 PADDING = 2
 """Texels between charts, so that they do not bleed into one another."""
+PATIENCE_S = (120.0, 300.0, 900.0)
+"""For texture coordinates of one mesh, try by try: they take seconds, and minutes where a machine is overrun."""
 JPEG_QUALITY = 85
 """Of textures of single frames: a fifth smaller than at 90."""
 
 
+class UnwrapStalled(RuntimeError):
+    """No texture coordinates came, try after try: the machine hangs or is out of memory."""
+
+
 def unwrapped(vertices: np.ndarray, faces: np.ndarray, size: int) -> Atlas:
-    """Charts of a mesh on ``size`` x ``size`` texels (xatlas).
+    """Charts of a mesh on ``size`` x ``size`` texels (xatlas, in a process of its own).
 
     Raises:
         ValueError: no faces, or what ``check_mesh`` refuses.
+        UnwrapStalled: no answer within ``PATIENCE_S``.
+        RuntimeError: xatlas breaks over the mesh; holds what it said.
     """
-    import xatlas
-
     places, triangles = check_mesh(vertices, faces)
     if not len(triangles):
         raise ValueError("a mesh without faces has no texture")
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(places, triangles.astype(np.uint32))
-    packing = xatlas.PackOptions()
-    packing.resolution, packing.padding, packing.bilinear = size, PADDING, True
-    atlas.generate(pack_options=packing)
-    _, uv_faces, uv = atlas[0]
+    request = io.BytesIO()
+    np.savez(request, vertices=places, faces=triangles.astype(np.uint32), size=size, padding=PADDING)
+    with np.load(io.BytesIO(_answer(request.getvalue())), allow_pickle=False) as found:
+        uv, uv_faces = np.asarray(found["uv"], np.float64), np.asarray(found["uv_faces"], np.int64)
     # Charts that do not fit at the asked density make the atlas larger: all of it is brought onto the image.
-    return Atlas(triangles, np.asarray(uv, np.float64), np.asarray(uv_faces, np.int64), size)
+    return Atlas(triangles, uv, uv_faces, size)
+
+
+def _answer(request: bytes) -> bytes:
+    """What the child says; one that hangs is ended and asked again."""
+    command = [sys.executable, "-P", unwrap_child.__file__]
+    for patience in PATIENCE_S:
+        try:
+            return subprocess.run(command, input=request, capture_output=True, timeout=patience, check=True).stdout
+        except subprocess.TimeoutExpired:
+            continue
+        except subprocess.CalledProcessError as error:
+            said = error.stderr.decode(errors="replace")[-2000:] or f"exit status {error.returncode}"
+            raise RuntimeError(f"texture coordinates were not found:\n{said}") from None
+    raise UnwrapStalled(f"no texture coordinates in {len(PATIENCE_S)} tries, the last of {PATIENCE_S[-1]:g} s")
 
 
 def texture_of(

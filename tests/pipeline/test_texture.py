@@ -18,6 +18,7 @@ from pipeline.raster_open3d import Open3DRaster
 from pipeline.registration.dressed import Instant, Seen, register
 from pipeline.registration.offsets import RegistrationOptions, distances_to, offsets_of
 from pipeline.registration.outwards import Outwards
+from pipeline.texture import unwrap
 from pipeline.texture.atlas import Atlas, decoded, encoded, looked_up
 from pipeline.texture.colours import believed, carried_over, filled, nearby, vertex_colours
 from pipeline.texture.exposure import camera_gains
@@ -402,3 +403,42 @@ def test_without_a_view_a_texture_is_what_the_vertices_say(made):
     blue = np.full((len(vertices), 3), (9, 90, 200))
     image = texture_of(atlas, vertices, (vertices, faces), blue, [], np.ones((0, 3)))
     assert (image == (9, 90, 200)).all()
+
+
+def asked_of(monkeypatch, tmp_path, program):
+    """Coordinates are asked of another program than ours."""
+    stand_in = tmp_path / "child.py"
+    stand_in.write_text(program)
+    monkeypatch.setattr(unwrap.unwrap_child, "__file__", str(stand_in))
+
+
+def test_a_child_that_hangs_is_ended_and_asked_again(made, monkeypatch, tmp_path):
+    light = simplified(made[0], made[1], 0.02)
+    usual = unwrapped(light.vertices, light.faces, 64)
+    real, mark = unwrap.unwrap_child.__file__, tmp_path / "asked"
+    asked_of(
+        monkeypatch,
+        tmp_path,
+        f"""
+import pathlib, runpy, time
+if not pathlib.Path({str(mark)!r}).exists():
+    pathlib.Path({str(mark)!r}).touch()
+    time.sleep(600)
+runpy.run_path({real!r}, run_name="__main__")
+""",
+    )
+    monkeypatch.setattr(unwrap, "PATIENCE_S", (3.0, 10.0, 300.0))
+    again = unwrapped(light.vertices, light.faces, 64)
+    assert mark.exists() and (again.uv == usual.uv).all() and (again.uv_faces == usual.uv_faces).all()
+
+
+def test_coordinates_that_never_come_are_an_error_and_so_is_a_child_that_breaks(made, monkeypatch, tmp_path):
+    light = simplified(made[0], made[1], 0.02)
+    asked_of(monkeypatch, tmp_path, "import time; time.sleep(600)")
+    monkeypatch.setattr(unwrap, "PATIENCE_S", (0.2, 0.3))
+    with pytest.raises(unwrap.UnwrapStalled, match="2 tries"):
+        unwrapped(light.vertices, light.faces, 64)
+    asked_of(monkeypatch, tmp_path, "raise SystemExit('out of paper')")
+    monkeypatch.setattr(unwrap, "PATIENCE_S", (300.0,))
+    with pytest.raises(RuntimeError, match="out of paper"):
+        unwrapped(light.vertices, light.faces, 64)
