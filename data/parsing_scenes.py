@@ -28,12 +28,17 @@ from pipeline.raster import raster_here
 from pipeline.segmentation.background import people_pixels
 from pipeline.segmentation.evidence import Evidence, PersonMask, gather, see_body
 from pipeline.segmentation.owners import owners_of
-from pipeline.skeletons import BLAZEPOSE33, SKEL19, map_joints
+from pipeline.skeletons import BLAZEPOSE33, SKEL19, SMPLX55, map_joints
 
 CAST = 3
 """People of a set; dressing takes longer than a picture."""
-SHARES = {"single": 0.15, "occluded": 0.2, "two_natural": 0.2, "two_close": 0.25, "three": 0.2}
+SHARES = {"single": 0.1, "occluded": 0.2, "two_natural": 0.2, "two_close": 0.22, "three": 0.28}
 """How often each category of scene comes."""
+_ARMS = tuple(
+    np.concatenate([3 * (SMPLX55.index(f"{side}_{joint}") - 1) + np.arange(3) for joint in ("shoulder", "elbow")])
+    for side in ("left", "right")
+)
+"""Columns of ``body_pose``, which begins at the first joint after the pelvis."""
 SIZES = ((640, 480), (720, 540), (480, 640), (800, 600))
 
 
@@ -44,6 +49,8 @@ class BodyError:
     Attributes:
         place_m: of its place. turn_rad: of the pelvis; joint_rad: of every other joint.
         shape_kept: share of the true shape that a fit finds, the rest is the mean body's; shape: of what it adds.
+        lost_arms: share of arms that are somewhere else, of people among others: detectors take one's arm round
+            another for the other's. lost_rad: by how much their joints are turned then.
     """
 
     place_m: float = 0.012
@@ -51,14 +58,22 @@ class BodyError:
     joint_rad: float = 0.07
     shape_kept: float = 0.5
     shape: float = 0.35
+    lost_arms: float = 0.25
+    lost_rad: float = 0.7
 
-    def applied(self, parameters: Mapping[str, np.ndarray], g: np.random.Generator) -> dict[str, np.ndarray]:
-        """Parameters (1, N) by name, as a fit might have found them."""
+    def applied(
+        self, parameters: Mapping[str, np.ndarray], g: np.random.Generator, among: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Parameters (1, N) by name, as a fit might have found them of somebody who is ``among`` others or alone."""
         scale = g.uniform(0.15, 1.4)  # some are fitted well, some badly
         out = {k: np.array(v, np.float32) for k, v in parameters.items()}
         out["betas"] = out["betas"] * self.shape_kept + scale * g.normal(0, self.shape, out["betas"].shape)
         for name, sigma in (("transl", self.place_m), ("global_orient", self.turn_rad), ("body_pose", self.joint_rad)):
             out[name] = out[name] + scale * g.normal(0, sigma, out[name].shape)
+        if among:
+            for arm in _ARMS:
+                if g.random() < self.lost_arms:
+                    out["body_pose"][:, arm] += g.normal(0, self.lost_rad, arm.shape)
         return {k: v.astype(np.float32) for k, v in out.items()}
 
 
@@ -113,7 +128,7 @@ class SceneMaker:
         moment = painter.moment([t.layers for t in true], things)
         # Far below the floor nobody sees them: what is left is the scene without people.
         away = painter.moment([[v - [0, 0, 1e4] for v in t.layers] for t in true], things) if things else None
-        fitted = [self.error.applied(t.parameters, g) for t in true]
+        fitted = [self.error.applied(t.parameters, g, among=len(true) > 1) for t in true]
         bodies = [self._vertices(p) for p in fitted]
         joints = [self._joints(p) for p in fitted]
         empty_known = g.choice(["all", "none", "round people"], p=[0.45, 0.25, 0.3])

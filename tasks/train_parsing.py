@@ -139,7 +139,7 @@ def _export(folder: Path, weights: Path, config: Mapping[str, Any], network, fac
         "what": "which pixels of a crop are one person's, from image, empty scene, detector's mask, fitted bodies "
         "and chances of colours",
         "architecture": "nets/parsing/small.py, encoder and decoder with skips",
-        "data": "data/parsing_scenes.py: synthetic people in rooms, the open detector's masks, disturbed bodies",
+        "data": "data/parsing_scenes.py: synthetic people in rooms, the open detector's masks, bodies off as fits are",
         "licence": "Apache-2.0; made from CC0 shapes and procedural textures alone",
         "config": dict(config),
         "best": best,

@@ -46,6 +46,9 @@ SMOOTH_M, SCENE_SMOOTH_M, GUIDE = 0.015, 0.04, 25.0
 """Neighbourhoods that colours are told apart by; squared grey levels that are an edge in them."""
 DOUBT = 0.04
 """How sure any score is taken to be at most."""
+SOMEBODY = 2.5
+"""Log odds against the scene where another person was surely seen: what is not theirs there is rather a third's, whose
+arm lies round them, than nobody's."""
 
 
 PARTS = ("head", "torso", "upper arms", "lower arms", "upper legs", "lower legs", "feet")
@@ -53,6 +56,8 @@ _PART_OF_JOINT = {
     "head": 0, "neck": 0, "jaw": 0, "eye": 0, "spine": 1, "pelvis": 1, "collar": 1, "shoulder": 2, "elbow": 3,
     "wrist": 3, "hip": 4, "knee": 5, "ankle": 6, "foot": 6,
 }  # fmt: skip
+SKIN, HANDS_M = (PARTS.index("head"), PARTS.index("lower arms")), 0.1
+"""Parts whose colours a hand may have; so near a body's lower arm there may be one, before whatever part."""
 OF_PART = 0.7
 """Share of a part's own colours in what is known of it; the rest is the whole person's."""
 
@@ -190,23 +195,37 @@ def _posterior(k: int, judged, colours, of_others: np.ndarray, scene: np.ndarray
     crop, codes = own.evidence.crop, bins_of(own.evidence.image)
     logs = np.log(colours[k])[own.part, codes]
     mine, nobody, claims = _log(own.score), 1 - own.score, []
+    somebody = np.zeros_like(own.score)
     for j, other in enumerate(judged):
         if j == k or other is None or not _meet(crop, other.evidence.crop):
             continue
         score = np.clip(crop.moved(other.score, other.evidence.crop, cv2.INTER_LINEAR, 0.0), 0, 1)
         nobody, claim = nobody * (1 - score), _log(score)
+        somebody = np.maximum(somebody, score)
         if colours[j] is not None:
             part = crop.moved(other.part, other.evidence.crop, cv2.INTER_NEAREST, 0)
             claim += STRENGTH * _odds(own, np.log(colours[j])[part, codes] - logs, SMOOTH_M)
         claims.append(claim)
-    none = _log(nobody)
+    none = _log(nobody) - SOMEBODY * somebody
     if scene is not None:
-        odds = _odds(own, np.log(scene)[codes] - np.log(of_others)[own.part, codes], SCENE_SMOOTH_M)
+        odds = _odds(own, np.log(scene)[codes] - np.log(_chances_here(own, of_others, codes)), SCENE_SMOOTH_M)
         none += _for_scene(own, odds, bool(claims))
     claims = [mine, *claims, none]
     top = np.maximum.reduce(claims)
     shares = [np.exp(c - top) for c in claims]
     return (shares[0] / sum(shares)).astype(np.float32)
+
+
+def _chances_here(own: Judged, of_parts: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """(h, w) chance of each pixel's colour on the part of the body that is there; near hands, which fits follow least,
+    on a hand too, or it would be taken for a thing in front of legs or chest."""
+    here = of_parts[own.part, codes]
+    arm = (own.part == PARTS.index("lower arms")) & np.isfinite(own.evidence.depth)
+    if not arm.any():
+        return here
+    away = cv2.distanceTransform((~arm).astype(np.uint8), cv2.DIST_L2, 5)
+    skin = of_parts[list(SKIN)].max(0)[codes]
+    return np.where(away < HANDS_M * own.evidence.pixels_per_metre, np.maximum(here, skin), here)
 
 
 def _log(chances: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.segmentation.evidence import Crop, Evidence, SeenBody
 
-SMALLEST_ISLAND = 0.004
+SMALLEST_ISLAND = 0.03
 """Share of a person's pixels below which a piece apart from the rest is dropped, unless it lies on the body."""
 HOLE = 0.002
 """Share of a person's pixels up to which a hole is closed."""

@@ -19,9 +19,14 @@ NEAR_M = 0.2
 """Farther from the body than clothes and hair reach, only the detector can see the person."""
 
 MOST_SHARE = 0.002
-"""In use colours beyond this share of a person count alike. The people trained on are dressed and need it not (made
-scenes are up to .002 IoU worse), but beside a real person with bare skin it keeps arms and faces; half of it, and dark
-trousers go to dark shorts."""
+"""Colours beyond this share of a person count alike, in training and in use: a network that was trained without needed
+it to leave arms and faces to a person in cloth beside one with bare skin; half of it, and dark trousers went to dark
+shorts."""
+
+
+DETECTED, DETECTED_OTHERS, INSIDE_M, BEFORE_M, AT_LEAST = 0.9, 0.3, 0.03, 0.15, 0.6
+"""Where the detector is so sure of the person and no surer of others, so far inside their body and with everybody else
+so far behind, the score is at least the last: networks that know drawn rooms alone doubt cloth of a wall's colour."""
 
 
 def codes_of(evidence: Evidence) -> np.ndarray:
@@ -94,7 +99,17 @@ class NetworkScore:
         score = np.zeros(codes.shape[1:], np.float32)
         rows, columns = _where_it_may_be(evidence)
         score[rows, columns] = scored(self.network, codes[:, rows, columns])
-        return score
+        return np.where(undisputed(evidence), np.maximum(score, AT_LEAST), score).astype(np.float32)
+
+
+def undisputed(evidence: Evidence) -> np.ndarray:
+    """(h, w) bool: detector and body both have the person there, well inside, and nobody else is near."""
+    if evidence.detector is None:
+        return np.zeros(evidence.depth.shape, bool)
+    free = np.isinf(evidence.others_depth) | (evidence.others_depth > evidence.depth + BEFORE_M)
+    if evidence.others is not None:
+        free &= evidence.others < DETECTED_OTHERS
+    return free & (evidence.detector > DETECTED) & (evidence.reach > INSIDE_M)
 
 
 def _where_it_may_be(evidence: Evidence) -> tuple[slice, slice]:

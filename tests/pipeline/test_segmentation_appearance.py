@@ -61,6 +61,20 @@ def test_a_coat_that_hangs_over_is_its_wearers(views):
     assert (back > 0.5)[behind].mean() > 0.95 and (front < 0.5)[behind].mean() > 0.95
 
 
+def test_an_arm_round_another_is_not_the_scenes_though_a_wall_has_its_colour(views):
+    """The front one's arm lies over the back one, where no body has it and all scores are the back one's."""
+    frame, _, behind = views
+    arm = behind & np.pad(np.ones((12, WIDTH), bool), ((30, HEIGHT - 42), (0, 0)))
+    wall = box(0, 24)
+    for one in frame[1]:
+        one.evidence.image[arm | wall] = RED
+    appearance = Appearance()
+    appearance.learn(frame)
+    front, back = shared_out(1, frame[1], appearance)
+    assert (front > 0.5)[arm].mean() > 0.9 and (back < 0.5)[arm].mean() > 0.9
+    assert (front < 0.5)[wall].mean() > 0.95
+
+
 def test_nobody_is_overruled_where_people_are_dressed_alike(views):
     frame, beyond, _ = views
     for view in frame:
@@ -97,6 +111,28 @@ def test_a_thing_in_front_is_nobodys_though_the_detector_takes_it_for_the_person
     frame[2][0].beside, known = 2, frame[2][0].evidence.known
     known[:] = True  # the empty scene shows what stands there: what judged with it is not overruled
     assert (shared_out(2, frame[2], appearance)[0] > 0.5)[pillar].all()
+
+
+def test_a_hand_before_the_body_is_no_thing_though_the_fit_has_it_some_way_off():
+    """The body's arm hangs beside the hand that is seen; what has the hand's colour elsewhere is a thing."""
+    g = np.random.default_rng(0)
+    body, arm, floor = box(24, 100), box(94, 100), box(0, 10)
+    part = np.where(arm, PARTS.index("lower arms"), PARTS.index("torso")).astype(np.uint8)
+    tanned = (190, 140, 100)
+
+    def view(bare):
+        picture = np.full((HEIGHT, WIDTH, 3), GREY, np.int16)
+        picture[body] = RED
+        picture[bare | floor] = tanned
+        picture = np.clip(picture + g.integers(-12, 12, picture.shape), 0, 255).astype(np.uint8)
+        return [replace(judged(body, np.zeros_like(body), picture, 0.95 * body), part=part)]
+
+    for seen, whose in ((box(82, 93), 1.0), (box(40, 51), 0.0)):
+        frame = [view(arm), view(arm), view(seen)]
+        appearance = Appearance()
+        appearance.learn(frame)
+        found = shared_out(2, frame[2], appearance)[0] > 0.5
+        assert abs(found[seen].mean() - whose) < 0.1 and found[body & ~seen & ~arm].mean() > 0.95
 
 
 def test_a_camera_of_other_colours_tells_no_things():
