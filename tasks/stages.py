@@ -185,7 +185,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "untangling",
-            4,
+            5,
             SPAN,
             ("calibration", "refinement", "timeline", "frames", "keypoints", "redetection", "identities"),
             ("keypoints.detector", "body.max_gap_s", "body.floor"),
@@ -243,7 +243,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "segmentation",
-            10,
+            11,
             SPAN,
             ("calibration", "refinement", "timeline", "frames", "keypoints", "redetection", "identities", "bodies"),
             ("segmentation.method",),

@@ -36,9 +36,9 @@ STRENGTH, SCENE_STRENGTH, MOST = 1.2, 0.8, 4.0
 odds that one gives."""
 THING_M, THING_FROM, THING_STRENGTH = 0.07, 0.8, 6.0
 """Width from which a patch is a thing, whatever the detector says; log odds of its colours; log odds that it gets."""
-NOT_DETECTED, NOT_DETECTED_ODDS = 0.2, 2.0
-"""Where the detector has found the person and is surer than this that they are not, and nobody else is near: log odds
-for the scene. With them masks of people behind things are better than the detector's own."""
+NOT_DETECTED, NOT_DETECTED_ODDS, NEARBY_M = 0.2, 2.0, 0.25
+"""Where the detector has found the person and is surer than this that they are not, and nobody else is so near: log
+odds for the scene. With them masks of people behind things are better than the detector's own."""
 MATCHED, BESIDE = -1.5, 2
 """Log odds that a tenth of a person's sure pixels are below, where cameras see the same colours; so many of which must
 see the same side of the person."""
@@ -241,7 +241,7 @@ def _meet(a: Crop, b: Crop) -> bool:
 def _for_scene(own: Judged, odds: np.ndarray, contested: bool) -> np.ndarray:
     """What colours that are more likely the scene's by ``odds`` say for it: where people overlap all of them, and
     against a detector that is sure only those that no other view shows on that part of the person, a thing in front.
-    Of people who meet nobody, a detector that sees nothing of them says it too.
+    Where nobody else is near, a detector that sees nothing of a person says it too.
 
     Nothing where the empty scene itself is known. A camera that sees the person in other colours than the others do
     tells no things, nor does one that sees a side of them that hardly another sees.
@@ -257,8 +257,9 @@ def _for_scene(own: Judged, odds: np.ndarray, contested: bool) -> np.ndarray:
     if contested:
         detected = evidence.detector is not None and evidence.detector > 0.5
         out = out + SCENE_STRENGTH * np.where(detected, np.minimum(odds, 0), odds)
-    elif evidence.detector is not None:
-        out = out + NOT_DETECTED_ODDS * (evidence.detector < NOT_DETECTED)
+    if evidence.detector is not None:
+        apart = evidence.others_reach < -NEARBY_M if contested else True
+        out = out + NOT_DETECTED_ODDS * (apart & (evidence.detector < NOT_DETECTED))
     return np.where(evidence.known, 0, out)
 
 
