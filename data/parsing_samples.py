@@ -15,7 +15,7 @@ import numpy as np
 from nets.parsing.inputs import CHANNELS, CODE
 from pipeline.files import write_atomic
 from pipeline.segmentation.colours import colour_maps
-from pipeline.segmentation.parsing import MOST_SHARE, codes_of, with_colours
+from pipeline.segmentation.parsing import codes_of, with_colours
 
 if TYPE_CHECKING:
     from data.parsing_scenes import SceneMaker, Views
@@ -93,7 +93,7 @@ def _write_set(folder: Path, number: int, moments: Iterable[Views]) -> None:
     for views in moments:
         seen = [{k: e for k, e in view.items() if e.truth.sum() >= FEWEST_PIXELS} for view in views]
         codes = [{k: codes_of(e.evidence) for k, e in view.items()} for view in seen]
-        for view, given, colours in zip(seen, codes, colour_maps(codes, MOST_SHARE), strict=True):
+        for view, given, colours in zip(seen, codes, colour_maps(codes), strict=True):
             for k, example in view.items():
                 planes = np.concatenate([with_colours(given[k], colours[k]), [example.truth.astype(np.uint8)]])
                 flat.append(planes.ravel())

@@ -258,8 +258,8 @@ def _for_scene(own: Judged, odds: np.ndarray, contested: bool) -> np.ndarray:
         detected = evidence.detector is not None and evidence.detector > 0.5
         out = out + SCENE_STRENGTH * np.where(detected, np.minimum(odds, 0), odds)
     if evidence.detector is not None:
-        apart = evidence.others_reach < -NEARBY_M if contested else True
-        out = out + NOT_DETECTED_ODDS * (apart & (evidence.detector < NOT_DETECTED))
+        missed = (evidence.detector < NOT_DETECTED) & (evidence.others_reach < -NEARBY_M)
+        out = out + NOT_DETECTED_ODDS * missed
     return np.where(evidence.known, 0, out)
 
 

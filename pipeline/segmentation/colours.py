@@ -28,11 +28,15 @@ from pipeline.segmentation.contest import plain
 
 STRANGE = 0.05
 """Share of a person that may have any colour: colours that nobody was seen in tell nothing."""
+MOST_SHARE = 0.002
+"""Colours beyond this share of a person count alike, in training and in use: a network that was trained without needed
+it to leave arms and faces to a person in cloth beside one with bare skin; half of it, and dark trousers went to dark
+shorts."""
 Moment = Sequence[Mapping[int, np.ndarray]]
 """Of each view of a moment, codes (C, h, w) of everybody in it by index."""
 
 
-def colour_maps(moment: Moment, most_share: float = 1.0) -> list[dict[int, np.ndarray]]:
+def colour_maps(moment: Moment, most_share: float = MOST_SHARE) -> list[dict[int, np.ndarray]]:
     """Of each view and person (2, h, w) float32 -1..1: log odds of a pixel's colour as the person's against the others'
     in the view, and against the scene's, over ``MOST``; 0 where one of them is not known.
 

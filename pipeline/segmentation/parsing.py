@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nets.parsing.inputs import CODE, encoded
+from pipeline.segmentation.appearance import BEHIND_M
 from pipeline.segmentation.colours import colour_maps
 from pipeline.segmentation.evidence import Evidence
 
@@ -18,15 +19,9 @@ if TYPE_CHECKING:
 NEAR_M = 0.2
 """Farther from the body than clothes and hair reach, only the detector can see the person."""
 
-MOST_SHARE = 0.002
-"""Colours beyond this share of a person count alike, in training and in use: a network that was trained without needed
-it to leave arms and faces to a person in cloth beside one with bare skin; half of it, and dark trousers went to dark
-shorts."""
-
-
-DETECTED, DETECTED_OTHERS, INSIDE_M, BEFORE_M, AT_LEAST = 0.9, 0.3, 0.03, 0.15, 0.6
+DETECTED, DETECTED_OTHERS, INSIDE_M, AT_LEAST = 0.9, 0.3, 0.03, 0.6
 """Where the detector is so sure of the person and no surer of others, so far inside their body and with everybody else
-so far behind, the score is at least the last: networks that know drawn rooms alone doubt cloth of a wall's colour."""
+well behind, the score is at least the last: networks that know drawn rooms alone doubt cloth of a wall's colour."""
 
 
 def codes_of(evidence: Evidence) -> np.ndarray:
@@ -90,7 +85,7 @@ class NetworkScore:
         seen = [{k: e for k, e in enumerate(view or ()) if e is not None} for view in views]
         codes = [{k: codes_of(e) for k, e in view.items()} for view in seen]
         out: list[list[np.ndarray | None]] = [[None] * len(view or ()) for view in views]
-        for c, colours in enumerate(colour_maps(codes, MOST_SHARE)):
+        for c, colours in enumerate(colour_maps(codes)):
             for k, evidence in seen[c].items():
                 out[c][k] = self._score(with_colours(codes[c][k], colours[k]), evidence)
         return out
@@ -106,7 +101,7 @@ def undisputed(evidence: Evidence) -> np.ndarray:
     """(h, w) bool: detector and body both have the person there, well inside, and nobody else is near."""
     if evidence.detector is None:
         return np.zeros(evidence.depth.shape, bool)
-    free = np.isinf(evidence.others_depth) | (evidence.others_depth > evidence.depth + BEFORE_M)
+    free = evidence.others_depth > evidence.depth + BEHIND_M
     if evidence.others is not None:
         free &= evidence.others < DETECTED_OTHERS
     return free & (evidence.detector > DETECTED) & (evidence.reach > INSIDE_M)

@@ -59,7 +59,7 @@ def test_nobody_has_more_right_to_a_colour_that_both_have():
     """The left one is red all over, the right one a little; whose red a pixel is colours do not tell."""
     clear = painted((*LEFT, RED), (*RIGHT, BLUE), (slice(20, 26), RIGHT[1], RED))
     codes = [{0: codes_of(evidence(clear, LEFT, RIGHT)), 1: codes_of(evidence(clear, RIGHT, LEFT))}] * 2
-    plain, capped = colour_maps(codes)[0][1][0], colour_maps(codes, 0.004)[0][1][0]
+    plain, capped = colour_maps(codes, 1.0)[0][1][0], colour_maps(codes, 0.004)[0][1][0]
     assert plain[22:25, 75:90].max() < -0.2 and np.abs(capped[22:25, 75:90]).max() < 1e-6
     assert capped[40:65, 75:90].min() > 0.4  # blue is still the right one's
 
